@@ -1,0 +1,96 @@
+/* The log's format on disk, version 1. The prose is in queue/README.md; every integer is little-endian. */
+#pragma once
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "queue/storage.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the log is written as it lies in memory");
+
+enum {
+    FORMAT_MAGIC = 0x31424c53, /* "SLB1" */
+    FORMAT_VERSION = 1,
+    FORMAT_ALIGN = 8, /* of records */
+};
+
+/* Opens every batch. A batch is what one write made durable; it begins on a block, ends within its page, and
+ * is padded with zeros to the next block. */
+struct format_batch {
+    uint32_t magic;
+    uint32_t crc;      /* CRC32C of the rest of this header */
+    uint64_t log;      /* identity of the log: a number drawn when it was made */
+    uint64_t number;   /* counts up by one within a segment */
+    uint64_t durable;  /* every batch up to this number was on disk when this one was written */
+    uint64_t previous; /* number of the last good batch of the segment before */
+    uint32_t segment;  /* sequence of the segment */
+    uint32_t tail;     /* segments before this one hold nothing that is still needed */
+    uint32_t size;     /* bytes used, with this header, without padding */
+    uint16_t version;
+    uint16_t shard;
+    uint32_t page_size; /* of the writer: no record crosses a multiple of it */
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct format_batch) == 64, "batch header");
+
+enum format_type {
+    FORMAT_BODY = 1,   /* content of a message */
+    FORMAT_COMMIT = 2, /* struct format_commit, pieces, meta, recipients */
+    FORMAT_SETTLE = 3, /* struct format_settle */
+};
+
+struct format_record {
+    uint32_t header_crc;  /* CRC32C of the rest of this header, begun with the segment's sequence */
+    uint32_t payload_crc; /* CRC32C of the payload */
+    uint32_t size;        /* of the payload; the next record begins at the next multiple of FORMAT_ALIGN */
+    uint8_t type;
+    uint8_t reserved[3];
+    uint64_t id; /* of the message */
+};
+_Static_assert(sizeof(struct format_record) == 24, "record header");
+
+/* Where a run of content lies. */
+struct format_piece {
+    uint32_t segment; /* sequence */
+    uint32_t offset;  /* of the first content byte in the segment */
+    uint32_t size;
+    uint32_t crc; /* CRC32C of the content */
+};
+_Static_assert(sizeof(struct format_piece) == 16, "piece");
+
+struct format_commit {
+    int64_t arrival_ms;
+    uint64_t content_size;
+    uint32_t piece_count;
+    uint32_t meta_size;
+    uint32_t recipients_size;
+    uint32_t recipient_count;
+};
+_Static_assert(sizeof(struct format_commit) == 32, "commit");
+
+/* What became of up to 64 recipients that share a lane key, counted from `first`. */
+struct format_settle {
+    uint64_t done;  /* bit n: recipient first+n has left the queue */
+    int64_t due_ms; /* the others: not before this, if attempt > 0 */
+    uint32_t first;
+    uint32_t attempt; /* attempts made for the others */
+};
+_Static_assert(sizeof(struct format_settle) == 24, "settle");
+
+/* Before each recipient: address and lane key follow, in this order. */
+struct format_recipient {
+    uint16_t address_size;
+    uint16_t key_size;
+};
+_Static_assert(sizeof(struct format_recipient) == 4, "recipient");
+
+static inline uint64_t format_align(uint64_t value, uint64_t to)
+{
+    assert((to & (to - 1)) == 0);
+    return (value + to - 1) & ~(to - 1);
+}
+
+static inline uint32_t format_record_size(uint32_t payload)
+{
+    return (uint32_t)format_align(sizeof(struct format_record) + payload, FORMAT_ALIGN);
+}

@@ -1,0 +1,89 @@
+/* Messages that wait, and their entries: the recipients of one message that share a lane. What is kept in
+ * memory of a message with one recipient is under 200 bytes; its envelope and content are in the log. Owner
+ * thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "queue/format.h"
+#include "queue/segment.h"
+
+enum { ENTRY_RECIPIENTS_MAX = 64 };
+
+struct queue;
+struct queue_lane;
+struct queue_envelope;
+
+/*            lane_put              queue_take
+ *   (new) ──────────────▶ READY ───────────────▶ OUT ──▶ GONE
+ *                          ▲ │ ▲                  │
+ *              move is done │ │ └── QUEUE_RETRY ───┤
+ *                          │ ▼                    │ QUEUE_DEFER
+ *                          HELD ◀── due ──┐        ▼
+ *                (its message is copied    └─ DEFERRED ── due ──▶ READY
+ *                 forward: not to be taken)
+ */
+enum entry_state { ENTRY_READY, ENTRY_OUT, ENTRY_DEFERRED, ENTRY_HELD, ENTRY_GONE };
+
+struct entry {
+    TAILQ_ENTRY(entry) link; /* in the lane while READY */
+    struct message *message;
+    struct queue_lane *lane;
+    uint64_t pending; /* bit n: recipient first+n is still to be served */
+    int64_t due_ms;
+    uint32_t first;
+    uint32_t attempts;
+    uint16_t count;
+    uint8_t state;
+};
+
+TAILQ_HEAD(entry_list, entry);
+
+struct message {
+    struct segment_holder holder;
+    uint64_t id;
+    int64_t arrival_ms;
+    uint64_t log_bytes;         /* in the log, of its records */
+    struct format_piece commit; /* payload of its commit record */
+    uint32_t entry_count;
+    uint32_t out;    /* entries OUT */
+    uint32_t active; /* entries READY, OUT or HELD */
+    uint32_t left;   /* entries not GONE */
+    bool claimed;    /* its pieces count as live in their pages */
+    bool moving;
+    struct entry entries[];
+};
+
+/* A message for an encoded envelope, each entry with its lane and all recipients pending, not yet in any
+ * lane's order. `error`: -ENOMEM, or -EBADMSG when the recipients are not well formed. */
+struct message *message_new(struct queue *queue, uint64_t id, const struct queue_envelope *envelope,
+                            int *error);
+
+/* Gives its lanes back and frees it. */
+void message_free(struct queue *queue, struct message *message);
+
+/* Reads the recipient at *at, moving on. False: malformed, or the end. */
+struct recipient_view {
+    const char *address;
+    const char *key;
+    uint32_t address_size;
+    uint32_t key_size;
+};
+bool recipient_next(const uint8_t *recipients, uint32_t size, uint32_t *at, struct recipient_view *view);
+
+/* A commit record's payload, taken apart. */
+struct commit_view {
+    struct format_commit head;
+    const struct format_piece *pieces;
+    const uint8_t *meta;
+    const uint8_t *recipients;
+};
+bool commit_parse(const void *payload, uint32_t size, struct commit_view *view);
+
+/* Bytes of the message's records in the log. */
+uint64_t commit_log_bytes(const struct commit_view *view, uint32_t payload_size);
+/* The oldest segment that has a byte of it. */
+uint32_t commit_oldest_segment(const struct commit_view *view, uint32_t commit_segment);

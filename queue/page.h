@@ -1,0 +1,57 @@
+/* Pages: the log's memory. A page holds one aligned part of a segment, from when its first byte is appended
+ * until nobody needs it in memory. It is the buffer that is written to disk and the one that content is sent
+ * from.
+ *
+ * `live` counts what is likely to be sent soon (content and envelopes of messages never yet attempted): a
+ * page without any goes at once. `pins` count what must not move: a write under way, a delivery that is out.
+ * A page without pins may be evicted when memory is short, live or not: its content can be read back. Owner
+ * thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct segment;
+
+struct page {
+    TAILQ_ENTRY(page) link; /* in the pool's resident list while sealed, in age order; or in its spare list */
+    uint8_t *data;
+    struct segment *segment;
+    uint32_t index; /* in the segment */
+    uint32_t live;
+    uint32_t pins;
+    bool current; /* being appended to */
+};
+
+TAILQ_HEAD(page_list, page);
+
+struct page_pool {
+    struct page_list resident;
+    struct page_list spare;
+    uint32_t page_size;
+    uint32_t spare_count;
+    uint64_t count; /* in memory, spare ones included */
+    uint64_t limit;
+    uint64_t evicted;
+};
+
+void page_pool_init(struct page_pool *pool, uint32_t page_size, uint64_t limit);
+void page_pool_deinit(struct page_pool *pool);
+
+/* How many pages there may be from now on. */
+void page_pool_limit(struct page_pool *pool, uint64_t limit);
+
+/* A page for part `index` of the segment, current; evicts the oldest page that nobody pins if the pool is at
+ * its limit. NULL: all are pinned, or the system has no memory. */
+struct page *page_take(struct page_pool *pool, struct segment *segment, uint32_t index);
+
+/* The page is full: from now on it goes when it is not needed. */
+void page_seal(struct page_pool *pool, struct page *page);
+
+/* Call after `live` or `pins` went down. The page may be gone afterwards. */
+void page_relax(struct page_pool *pool, struct page *page);
+
+/* Takes the page out of memory, whatever it holds. Not pinned, not current. */
+void page_drop(struct page_pool *pool, struct page *page);
