@@ -1,0 +1,30 @@
+#include "proto/octet.h"
+
+/* Each row of the table is worked out by the compiler from these rules, so that no row can be mistyped. */
+#define UPPER(c)   ((c) >= 'A' && (c) <= 'Z')
+#define LOWER(c)   ((c) >= 'a' && (c) <= 'z')
+#define DIGIT(c)   ((c) >= '0' && (c) <= '9')
+#define ALNUM(c)   (UPPER(c) || LOWER(c) || DIGIT(c))
+#define GRAPHIC(c) ((c) > ' ' && (c) < 0x7f)
+#define SPECIAL(c)                                                                                           \
+    ((c) == '(' || (c) == ')' || (c) == '<' || (c) == '>' || (c) == ',' || (c) == ';' || (c) == '"' ||       \
+     (c) == '\\')
+
+#define ATEXT(c)                                                                                             \
+    (GRAPHIC(c) && !SPECIAL(c) && (c) != '[' && (c) != ']' && (c) != ':' && (c) != '@' && (c) != '.')
+#define HEX(c)   (DIGIT(c) || ((c) >= 'A' && (c) <= 'F') || ((c) >= 'a' && (c) <= 'f'))
+#define QTEXT(c) ((GRAPHIC(c) || (c) == ' ') && (c) != '"' && (c) != '\\')
+
+#define ROW(c)                                                                                               \
+    (uint8_t)((ATEXT(c) ? OCTET_ATEXT : 0) | (ALNUM(c) || (c) == '_' ? OCTET_LETDIG : 0) |                   \
+              (DIGIT(c) ? OCTET_DIGIT : 0) | (HEX(c) ? OCTET_HEX : 0) | (QTEXT(c) ? OCTET_QTEXT : 0) |       \
+              (GRAPHIC(c) && !SPECIAL(c) ? OCTET_HELLO : 0) | (GRAPHIC(c) && (c) != '=' ? OCTET_VALUE : 0) | \
+              (GRAPHIC(c) && (c) != ':' ? OCTET_FIELD : 0))
+#define ROWS_4(c)  ROW(c), ROW((c) + 1), ROW((c) + 2), ROW((c) + 3)
+#define ROWS_16(c) ROWS_4(c), ROWS_4((c) + 4), ROWS_4((c) + 8), ROWS_4((c) + 12)
+
+/* Octets above 127 are in no class. */
+const uint8_t smtp_octet_classes[256] = {
+    ROWS_16(0x00), ROWS_16(0x10), ROWS_16(0x20), ROWS_16(0x30),
+    ROWS_16(0x40), ROWS_16(0x50), ROWS_16(0x60), ROWS_16(0x70),
+};
