@@ -1,0 +1,171 @@
+#pragma once
+
+/*
+ * A connection: a byte stream with a timeout, back-pressure in both directions and batched output.
+ *
+ * Embedded in its owner's session. Everything here belongs to the thread of the loop. Callbacks come from
+ * loop_turn only, never from inside a function of this header, with one exception: a conn_ref may be released
+ * at once when the connection can no longer send. Every function may be called in every callback.
+ *
+ * Life: conn_init, then conn_attach or conn_connect, ..., conn_close or conn_finish (or a failure),
+ * on_closed. The memory belongs to the connection from attach/connect until on_closed, the last call ever.
+ */
+
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "gateway/base/list.h"
+#include "gateway/net/loop.h"
+#include "gateway/net/timer.h"
+#include "gateway/net/tx.h"
+
+#define CONN_FINISH_MS 10000 /* conn_finish: at most so long for the output to go out */
+#define CONN_LINGER_MS 2000  /* and then at most so long for the peer to close its side */
+
+struct conn;
+
+/* Any callback but on_data may be NULL. */
+struct conn_handler {
+    /*
+     * Bytes came in; returns how many were consumed. It must be all of them unless the connection was paused,
+     * finished or closed inside: the rest comes again, first and in order, after conn_resume. The bytes are
+     * valid only during the call.
+     */
+    size_t (*on_data)(struct conn *conn, const char *bytes, size_t size);
+
+    /* conn_connect came to its end: 0, or a negative errno and then on_closed with the same error follows. */
+    void (*on_connected)(struct conn *conn, int error);
+
+    /* The peer has closed its side, all bytes are delivered; output can still be sent. NULL: conn_close. */
+    void (*on_eof)(struct conn *conn);
+
+    /* conn_set_timeout's time is over; it is not set any more. NULL: conn_close. */
+    void (*on_timeout)(struct conn *conn);
+
+    /* All queued output was handed to the kernel. */
+    void (*on_drained)(struct conn *conn);
+
+    /* The end: 0 when the owner closed or finished, else the negative errno that ended it. */
+    void (*on_closed)(struct conn *conn, int error);
+};
+
+enum conn_state {
+    CONN_IDLE,
+    CONN_CONNECTING,
+    CONN_OPEN,
+    CONN_FINISHING, /* output goes out, input is dropped */
+    CONN_LINGERING, /* FIN sent, waiting for the peer's */
+    CONN_CLOSING,   /* waiting for completions to come home */
+    CONN_CLOSED,
+};
+
+enum conn_rx {
+    CONN_RX_OFF,
+    CONN_RX_ARMED,
+    CONN_RX_CANCELLING,
+    CONN_RX_STARVED, /* waits for receive buffers */
+    CONN_RX_ENDED,   /* end of the stream was seen */
+};
+
+enum conn_tx {
+    CONN_TX_IDLE,
+    CONN_TX_SENDING, /* one send (or the connect) is in the kernel */
+    CONN_TX_BROKEN,  /* the peer takes no more; what it sent before is still read */
+};
+
+/* All fields are private to gateway/net, save `ctx`. */
+struct conn {
+    struct completion receive;
+    struct completion send;
+    struct loop *loop;
+    const struct conn_handler *handler;
+    void *ctx;
+    int fd;
+    int error;
+    enum conn_state state : 8;
+    enum conn_rx rx : 8;
+    enum conn_tx tx : 8;
+    bool paused;
+    bool reading; /* conn_start_reading was called */
+    bool eof_told;
+    bool delivering;          /* inside on_data */
+    struct list ready_link;   /* loop: held bytes to deliver */
+    struct list flush_link;   /* loop: output to submit, or to be finalised */
+    struct list starved_link; /* buffers: waits to receive */
+    struct timer timer;
+    struct buffer_piece *held_first;
+    struct buffer_piece *held_last;
+    size_t held_bytes;
+    struct tx_queue output;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } peer, local; /* family AF_UNSPEC until somebody asks */
+};
+
+static_assert(sizeof(struct conn) <= 384, "an idle connection is small");
+
+void conn_init(struct conn *conn, struct loop *loop, const struct conn_handler *handler, void *ctx);
+
+/* Takes `fd`, a connected stream socket. Reading starts with conn_start_reading. */
+void conn_attach(struct conn *conn, int fd);
+
+/*
+ * Starts to connect, from `source` unless NULL (its port may be 0). On an error nothing has begun: -EMFILE,
+ * -ENFILE, -EADDRINUSE, -EADDRNOTAVAIL, -EAFNOSUPPORT, ...; on_connected tells the rest. Set a timeout first:
+ * there is no other than the kernel's (an error clears it). Output may be queued before the connection
+ * stands.
+ */
+int conn_connect(struct conn *conn, const struct sockaddr *peer, socklen_t peer_size,
+                 const struct sockaddr *source) __attribute__((warn_unused_result));
+
+/* `expect_silence`: we speak first, so the kernel need not look for bytes before it waits for them. */
+void conn_start_reading(struct conn *conn, bool expect_silence);
+
+/*
+ * Stops on_data. What is already on its way is held: less than two turns' worth of receives, after which the
+ * kernel holds back the peer. A short pause costs no system call. Calls do not nest.
+ */
+void conn_pause(struct conn *conn);
+
+/* Held bytes are delivered in this turn or the next, before any new ones. Harmless when not paused. */
+void conn_resume(struct conn *conn);
+
+/*
+ * Output. Everything queued in a turn leaves as one send. Bytes queued on a closing or broken connection are
+ * dropped; a lack of memory ends the connection with -ENOMEM.
+ */
+void conn_send_static(struct conn *conn, const void *bytes, size_t size); /* they outlive the connection */
+void conn_send_copy(struct conn *conn, const void *bytes, size_t size);
+void conn_send_ref(struct conn *conn, const void *bytes, size_t size, struct conn_ref *ref);
+
+/* Queued bytes that the kernel has not taken. A session stops reading above a limit, until on_drained. */
+size_t conn_pending_bytes(const struct conn *conn);
+
+/* Moves or sets the one timeout of the connection; cheap enough for every command. */
+void conn_set_timeout(struct conn *conn, uint64_t ms);
+void conn_clear_timeout(struct conn *conn);
+
+/* Ends at once; queued output is dropped. on_closed follows from the loop. Harmless when already closing. */
+void conn_close(struct conn *conn);
+
+/*
+ * Ends politely: sends what is queued, then FIN, reads and drops what the peer still sends (so that no RST
+ * overtakes our last reply), closes. No callback but on_closed (0, or what went wrong) comes after this.
+ */
+void conn_finish(struct conn *conn);
+
+/* Neither closing nor finishing: what is sent has a chance, callbacks still come. */
+static inline bool conn_is_open(const struct conn *conn)
+{
+    return conn->state == CONN_OPEN;
+}
+
+/* The addresses of the two ends; AF_UNSPEC when unknown. Valid as long as the connection. */
+const struct sockaddr *conn_peer(struct conn *conn);
+const struct sockaddr *conn_local(struct conn *conn);

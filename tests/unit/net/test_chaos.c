@@ -1,0 +1,257 @@
+/*
+ * Many connections, whose owners and peers do anything at any time. Whatever happens: on_closed comes exactly
+ * once, every reference is released exactly once, and no descriptor is left behind.
+ */
+
+#include "net_test.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/net/conn.h"
+
+#define PARTIES 40
+#define STEPS   20000
+
+struct party {
+    struct conn conn;
+    struct chaos *chaos;
+    int peer; /* -1: closed */
+    bool alive;
+};
+
+struct chaos {
+    struct loop *loop;
+    uint64_t seed;
+    struct party parties[PARTIES];
+    int refs_out;
+    int opened;
+    int closed;
+    char big[300000];
+};
+
+struct chaos_ref {
+    struct conn_ref ref;
+    struct chaos *chaos;
+    struct party *party;
+};
+
+static uint64_t draw(struct chaos *chaos, uint64_t below)
+{
+    return net_test_random(&chaos->seed) % below;
+}
+
+static void party_act(struct party *party);
+
+static void chaos_release(struct conn_ref *ref)
+{
+    struct chaos_ref *owner = list_entry(ref, struct chaos_ref, ref);
+    owner->chaos->refs_out--;
+    if (draw(owner->chaos, 50) == 0 && owner->party->alive)
+        conn_close(&owner->party->conn);
+    free(owner);
+}
+
+static void party_send_ref(struct party *party)
+{
+    struct chaos *chaos = party->chaos;
+    struct chaos_ref *owner = malloc(sizeof(*owner));
+    *owner = (struct chaos_ref){.ref.release = chaos_release, .chaos = chaos, .party = party};
+    chaos->refs_out++;
+    conn_send_ref(&party->conn, chaos->big, draw(chaos, sizeof(chaos->big)) + 1, &owner->ref);
+}
+
+static void party_act(struct party *party)
+{
+    struct chaos *chaos = party->chaos;
+    struct conn *conn = &party->conn;
+    switch (draw(chaos, 40)) {
+    case 0:
+        conn_close(conn);
+        break;
+    case 1:
+        conn_finish(conn);
+        break;
+    case 2:
+    case 3:
+    case 4:
+        conn_pause(conn);
+        break;
+    case 5:
+        conn_set_timeout(conn, draw(chaos, 100));
+        break;
+    case 6:
+        conn_clear_timeout(conn);
+        break;
+    case 7:
+    case 8:
+        party_send_ref(party);
+        break;
+    case 9:
+    case 10:
+    case 11:
+        conn_send_copy(conn, chaos->big, draw(chaos, 5000));
+        break;
+    case 12:
+        conn_send_static(conn, chaos->big, draw(chaos, 1000));
+        break;
+    default:
+        conn_resume(conn);
+    }
+}
+
+static size_t party_data(struct conn *conn, const char *bytes, size_t size)
+{
+    struct party *party = conn->ctx;
+    assert_true(party->alive);
+    party_act(party);
+    if (conn->state != CONN_OPEN || conn->paused)
+        return draw(party->chaos, size + 1);
+    return size;
+}
+
+static void party_event(struct conn *conn)
+{
+    struct party *party = conn->ctx;
+    assert_true(party->alive);
+    party_act(party);
+}
+
+static void party_eof(struct conn *conn)
+{
+    struct party *party = conn->ctx;
+    assert_true(party->alive);
+    if (draw(party->chaos, 2) == 0)
+        conn_close(conn);
+    else
+        conn_finish(conn);
+}
+
+static void party_closed(struct conn *conn, int error)
+{
+    struct party *party = conn->ctx;
+    assert_true(party->alive);
+    assert_true(error <= 0);
+    party->alive = false;
+    party->chaos->closed++;
+    memset(conn, 0xee, sizeof(*conn));
+}
+
+static const struct conn_handler party_handler = {
+    .on_data = party_data,
+    .on_eof = party_eof,
+    .on_timeout = party_event,
+    .on_drained = party_event,
+    .on_closed = party_closed,
+};
+
+static void party_open(struct party *party, struct chaos *chaos)
+{
+    int fds[2];
+    net_test_pair(fds);
+    party->chaos = chaos;
+    party->peer = fds[1];
+    party->alive = true;
+    chaos->opened++;
+    conn_init(&party->conn, chaos->loop, &party_handler, party);
+    conn_attach(&party->conn, fds[0]);
+    conn_start_reading(&party->conn, draw(chaos, 2) == 0);
+}
+
+static void peer_act(struct party *party)
+{
+    static char sink[65536];
+    struct chaos *chaos = party->chaos;
+    switch (draw(chaos, 30)) {
+    case 0:
+        close(party->peer);
+        party->peer = -1;
+        break;
+    case 1:
+        net_test_reset(party->peer);
+        party->peer = -1;
+        break;
+    case 2:
+        shutdown(party->peer, SHUT_WR);
+        break;
+    case 3:
+    case 4:
+    case 5:
+    case 6:
+    case 7:
+        (void)!send(party->peer, chaos->big, draw(chaos, 100000), MSG_DONTWAIT | MSG_NOSIGNAL);
+        break;
+    default:
+        (void)!recv(party->peer, sink, sizeof(sink), MSG_DONTWAIT);
+    }
+}
+
+static int open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int count = 0;
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static void chaos_step(struct chaos *chaos)
+{
+    struct party *party = &chaos->parties[draw(chaos, PARTIES)];
+    if (!party->alive && party->peer < 0)
+        party_open(party, chaos);
+    else if (party->peer >= 0 && (!party->alive || draw(chaos, 2) == 0))
+        peer_act(party);
+    else if (party->alive)
+        party_act(party);
+    if (draw(chaos, 8) == 0)
+        loop_turn(chaos->loop, draw(chaos, 4) == 0 ? 100 : 0);
+}
+
+static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size)
+{
+    struct chaos *chaos = calloc(1, sizeof(*chaos));
+    int before = open_descriptors();
+    chaos->seed = seed;
+    chaos->loop = net_test_loop(buffer_count, buffer_size);
+    for (int index = 0; index < PARTIES; index++)
+        chaos->parties[index].peer = -1;
+    for (int step = 0; step < STEPS; step++)
+        chaos_step(chaos);
+    for (int index = 0; index < PARTIES; index++) {
+        if (chaos->parties[index].peer >= 0)
+            close(chaos->parties[index].peer);
+        if (chaos->parties[index].alive)
+            conn_close(&chaos->parties[index].conn);
+    }
+    turn_until(chaos->loop, chaos->closed == chaos->opened);
+    assert_int_equal(chaos->refs_out, 0);
+    assert_true(chaos->opened > PARTIES);
+    loop_free(chaos->loop);
+    assert_int_equal(open_descriptors(), before);
+    free(chaos);
+}
+
+static void anything_at_any_time(void **state)
+{
+    for (uint64_t seed = 1; seed <= 5; seed++)
+        chaos_run(seed, 0, 0);
+}
+
+static void anything_at_any_time_with_few_buffers(void **state)
+{
+    for (uint64_t seed = 11; seed <= 15; seed++)
+        chaos_run(seed, 8, 1024);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(anything_at_any_time),
+        cmocka_unit_test(anything_at_any_time_with_few_buffers),
+    };
+    return cmocka_run_group_tests_name("net/chaos", tests, NULL, NULL);
+}
