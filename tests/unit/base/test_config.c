@@ -1,0 +1,533 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmocka_base.h"
+#include "gateway/base/config.h"
+
+/* What right files mean. What wrong ones are told is in test_config_errors.c. */
+
+#define LISTENER "listener \"smtp\" { bind = \"127.0.0.1:2525\" }\n"
+
+static const char *deployed_file;
+
+static struct config *load(const char *text)
+{
+    struct config *config;
+    struct config_error error;
+    if (config_load_text("test.conf", text, &config, &error) < 0)
+        fail_msg("%s", error.text);
+    return config;
+}
+
+static struct sockaddr_storage ip(const char *text)
+{
+    struct sockaddr_storage address;
+    assert_int_equal(parse_ip(text, 25, &address), 0);
+    return address;
+}
+
+static bool allows(const struct config *config, const char *client)
+{
+    struct sockaddr_storage address = ip(client);
+    return config_relay_allows_client(config, (struct sockaddr *)&address);
+}
+
+static void assert_address(const struct sockaddr_storage *address, const char *expected)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    address_format((const struct sockaddr *)address, text);
+    assert_string_equal(text, expected);
+}
+
+static void assert_defaults(const struct config *config)
+{
+    static const uint64_t schedule_ms[] = {60000, 300000, 900000, 3600000, 14400000};
+    char hostname[256];
+    gethostname(hostname, sizeof(hostname));
+    assert_string_equal(config->hostname, hostname);
+    assert_string_equal(config->data_dir, "/var/lib/sluice");
+    assert_int_equal(config->workers, 0);
+
+    assert_int_equal(config->listener_count, 1);
+    assert_string_equal(config->listeners[0].name, "smtp");
+    assert_int_equal(config->listeners[0].max_message_size_bytes, 50 << 20);
+    assert_int_equal(config->listeners[0].max_recipients, 1000);
+
+    assert_true(allows(config, "127.1.2.3"));
+    assert_true(allows(config, "::1"));
+    assert_false(allows(config, "128.0.0.1"));
+    assert_false(allows(config, "192.168.0.1"));
+    assert_false(config_relay_domain(config, "example.com", 11));
+
+    assert_int_equal(config->retry.schedule_count, 5);
+    assert_memory_equal(config->retry.schedule_ms, schedule_ms, sizeof(schedule_ms));
+    assert_int_equal(config->retry.max_age_ms, 432000000);
+    assert_int_equal(config->retry.jitter_percent, 10);
+    assert_int_equal(config->limits.memory_bytes, 1 << 30);
+    assert_int_equal(config->limits.min_free_disk_percent, 5);
+    assert_int_equal(config->limits.min_free_disk_bytes, 0);
+    assert_int_equal(config->limits.connections, 10000);
+    assert_int_equal(config->log.format, LOG_TEXT);
+    assert_int_equal(config->log.level, LOG_INFO);
+    assert_string_equal(config->log.destination, "stderr");
+    assert_int_equal(config->queue.segment_size_bytes, 64 << 20);
+    assert_int_equal(config->queue.commit_delay_us, 2000);
+    assert_int_equal(config->timeouts.inbound_command_ms, 300000);
+    assert_int_equal(config->timeouts.inbound_data_ms, 300000);
+    assert_int_equal(config->timeouts.outbound_connect_ms, 30000);
+    assert_int_equal(config->timeouts.outbound_greeting_ms, 300000);
+    assert_int_equal(config->timeouts.outbound_mail_ms, 300000);
+    assert_int_equal(config->timeouts.outbound_rcpt_ms, 300000);
+    assert_int_equal(config->timeouts.outbound_data_ms, 120000);
+    assert_int_equal(config->timeouts.outbound_block_ms, 180000);
+    assert_int_equal(config->timeouts.outbound_end_ms, 600000);
+    assert_int_equal(config->timeouts.outbound_idle_ms, 5000);
+    assert_int_equal(config->timeouts.outbound_quit_ms, 5000);
+}
+
+static void what_is_left_out_has_its_default(void **state)
+{
+    struct config *config = load(LISTENER);
+    assert_defaults(config);
+    assert_string_equal(config->user, "");
+    assert_int_equal(config->route_count, 0);
+    assert_int_equal(config->site_count, 0);
+    assert_null(config_route_find(config, "example.com", 11));
+    config_free(config);
+    config_free(NULL);
+}
+
+static void the_deployed_file_holds_the_defaults(void **state)
+{
+    struct config *config;
+    struct config_error error;
+    if (deployed_file == NULL)
+        fail_msg("usage: test-base-config DEPLOYED_FILE");
+    if (config_load(deployed_file, &config, &error) < 0)
+        fail_msg("%s", error.text);
+    assert_defaults(config);
+    assert_string_equal(config->user, "sluice");
+    assert_int_equal(config->listeners[0].bind_count, 2);
+    assert_address(&config->listeners[0].binds[0], "0.0.0.0:25");
+    assert_address(&config->listeners[0].binds[1], "[::]:25");
+    assert_non_null(config_route_find(config, "example.com", 11));
+    assert_int_equal(config->sites[0].connections, 20);
+    assert_int_equal(config->sites[0].messages_per_connection, 100);
+    assert_int_equal(config->sites[0].recipients_per_message, 100);
+    config_free(config);
+}
+
+/* The deployed file shows each default in a comment; taken out of the comment it must be accepted and change
+ * nothing. */
+static void the_deployed_file_shows_the_defaults(void **state)
+{
+    static char text[1 << 16];
+    FILE *file = fopen(deployed_file, "r");
+    assert_non_null(file);
+    char line[512];
+    size_t used = 0;
+    size_t uncommented = 0;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        char *comment = strstr(line, "    # ");
+        if (comment == line && strchr(line, '=') != NULL && strstr(line, "domains") == NULL) {
+            line[4] = ' ';
+            uncommented++;
+        }
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s", line);
+    }
+    fclose(file);
+    assert_int_equal(uncommented, 29);
+    struct config *config = load(text);
+    assert_defaults(config);
+    config_free(config);
+}
+
+static void every_key_is_taken(void **state)
+{
+    struct config *config =
+        load("hostname = relay.example.com  // without quotes\n"
+             "data_dir = '/tmp/x y'  workers = 4  user = \"nobody\"\n"
+             "listener \"a\" {\n"
+             "  bind = {\"192.0.2.1:25\", \"[2001:db8::1]:2525\"}  tls = \"off\"  auth = off\n"
+             "  max_message_size = 1G max_recipients = 100 }\n"
+             "listener \"b\" { bind = 127.0.0.1:26 }\n"
+             "retry { schedule = {100ms} max_age = 1s jitter = \"0%\" }\n"
+             "limits { memory = 16M min_free_disk = 2G connections = 1 }\n"
+             "log { format = json level = error destination = /tmp/log }\n"
+             "timeouts { inbound_command = 100ms inbound_data = 1s outbound_connect = 2s\n"
+             "  outbound_greeting = 3s outbound_mail = 4s outbound_rcpt = 5s outbound_data = 6s\n"
+             "  outbound_block = 7s outbound_end = 8s outbound_idle = 0 outbound_quit = 1d }\n"
+             "queue { segment_size = 1M commit_delay = 50us }\n");
+    assert_string_equal(config->hostname, "relay.example.com");
+    assert_string_equal(config->data_dir, "/tmp/x y");
+    assert_int_equal(config->workers, 4);
+    assert_string_equal(config->user, "nobody");
+    assert_int_equal(config->listener_count, 2);
+    assert_int_equal(config->listeners[0].bind_count, 2);
+    assert_address(&config->listeners[0].binds[1], "[2001:db8::1]:2525");
+    assert_int_equal(config->listeners[0].max_message_size_bytes, 1 << 30);
+    assert_int_equal(config->listeners[0].max_recipients, 100);
+    assert_string_equal(config->listeners[1].name, "b");
+    assert_int_equal(config->listeners[1].max_recipients, 1000);
+    assert_int_equal(config->retry.schedule_count, 1);
+    assert_int_equal(config->retry.schedule_ms[0], 100);
+    assert_int_equal(config->retry.max_age_ms, 1000);
+    assert_int_equal(config->retry.jitter_percent, 0);
+    assert_int_equal(config->limits.memory_bytes, 16 << 20);
+    assert_int_equal(config->limits.min_free_disk_percent, 0);
+    assert_int_equal(config->limits.min_free_disk_bytes, 2ULL << 30);
+    assert_int_equal(config->limits.connections, 1);
+    assert_int_equal(config->log.format, LOG_JSON);
+    assert_int_equal(config->log.level, LOG_ERROR);
+    assert_string_equal(config->log.destination, "/tmp/log");
+    assert_int_equal(config->timeouts.inbound_command_ms, 100);
+    assert_int_equal(config->timeouts.inbound_data_ms, 1000);
+    assert_int_equal(config->timeouts.outbound_connect_ms, 2000);
+    assert_int_equal(config->timeouts.outbound_greeting_ms, 3000);
+    assert_int_equal(config->timeouts.outbound_mail_ms, 4000);
+    assert_int_equal(config->timeouts.outbound_rcpt_ms, 5000);
+    assert_int_equal(config->timeouts.outbound_data_ms, 6000);
+    assert_int_equal(config->timeouts.outbound_block_ms, 7000);
+    assert_int_equal(config->timeouts.outbound_end_ms, 8000);
+    assert_int_equal(config->timeouts.outbound_idle_ms, 0);
+    assert_int_equal(config->timeouts.outbound_quit_ms, 86400000);
+    assert_int_equal(config->queue.segment_size_bytes, 1 << 20);
+    assert_int_equal(config->queue.commit_delay_us, 50);
+    config_free(config);
+}
+
+static void assert_route(const struct config *config, const char *domain, const char *pattern)
+{
+    const struct config_route *route = config_route_find(config, domain, strlen(domain));
+    if (route == NULL || strcmp(route->pattern, pattern) != 0)
+        fail_msg("%s goes to %s", domain, route == NULL ? "nowhere" : route->pattern);
+}
+
+static void the_best_route_is_found(void **state)
+{
+    struct config *config = load(LISTENER "route \"Example.COM\" { to = \"smtp://10.0.0.1\" }\n"
+                                          "route \".example.com\" { to = \"smtp://10.0.0.2\" }\n"
+                                          "route \".deep.example.com\" { to = \"smtp://10.0.0.3\" }\n"
+                                          "route \".org\" { to = \"smtp://10.0.0.4\" }\n"
+                                          "route \"*\" { to = \"smtp://10.0.0.5\" }\n");
+    assert_route(config, "example.com", "example.com");
+    assert_route(config, "EXAMPLE.com", "example.com");
+    assert_route(config, "a.example.com", ".example.com");
+    assert_route(config, "deep.example.com", ".deep.example.com");
+    assert_route(config, "a.b.c.deep.EXAMPLE.com", ".deep.example.com");
+    assert_route(config, "notdeep.example.com", ".example.com");
+    assert_route(config, "notexample.com", "*");
+    assert_route(config, "com", "*");
+    assert_route(config, "org", ".org");
+    assert_route(config, "a.org", ".org");
+    assert_route(config, "", "*");
+    assert_route(config, "*", "*");
+    config_free(config);
+}
+
+/* A long domain must neither overrun nor be mistaken for another. */
+static void domains_beyond_the_limit_match_nothing(void **state)
+{
+    struct config *config = load(LISTENER "relay { domains = {\".com\"} }\n");
+    char domain[400];
+    memset(domain, 'a', sizeof(domain));
+    for (size_t index = 1; index < sizeof(domain); index += 2)
+        domain[index] = '.';
+    memcpy(domain + 255 - 4, ".com", 4);
+    assert_true(config_relay_domain(config, domain, 255));
+    memcpy(domain + 256 - 4, ".com", 4);
+    assert_false(config_relay_domain(config, domain, 256));
+    assert_false(config_relay_domain(config, domain, sizeof(domain)));
+    assert_false(config_relay_domain(config, "", 0));
+    config_free(config);
+}
+
+static void relay_lists_replace_the_defaults(void **state)
+{
+    struct config *config = load(LISTENER "relay { networks = {\"10.0.0.0/8\", \"[2001:db8::]/32\"}\n"
+                                          "domains = {\"example.com\", \".Example.NET\"} }\n");
+    assert_true(allows(config, "10.255.0.1"));
+    assert_true(allows(config, "::ffff:10.1.1.1"));
+    assert_true(allows(config, "2001:db8:1::1"));
+    assert_false(allows(config, "127.0.0.1"));
+    assert_true(config_relay_domain(config, "EXAMPLE.com", 11));
+    assert_false(config_relay_domain(config, "a.example.com", 13));
+    assert_true(config_relay_domain(config, "example.net", 11));
+    assert_true(config_relay_domain(config, "a.b.EXAMPLE.net", 15));
+    assert_false(config_relay_domain(config, "anexample.net", 13));
+    config_free(config);
+
+    config = load(LISTENER "relay { networks = {} }\n");
+    assert_false(allows(config, "127.0.0.1"));
+    assert_false(allows(config, "::1"));
+    config_free(config);
+}
+
+static void routes_with_the_same_hosts_share_a_site(void **state)
+{
+    struct config *config = load(
+        LISTENER
+        "route \"a.org\" { to = {\"smtp://10.0.0.1\", \"smtp://10.0.0.2:2525\"} }\n"
+        "route \"b.org\" { to = \"smtp://10.0.0.1\" }\n"
+        "route \"c.org\" { to = {\"smtp://10.0.0.1:25\", \"smtp://10.0.0.2:2525\"} }\n"
+        "route \"d.org\" { to = \"smtp://[::1]:2525\" }\n"
+        "site \"[::1]:2525\" { connections = 3 }\n"
+        "site \"default\" { connections = 7 messages_per_connection = 0 recipients_per_message = 1000 }\n");
+    assert_int_equal(config->site_count, 3);
+    const struct config_site *site = config_route_find(config, "a.org", 5)->site;
+    assert_ptr_equal(site, config_route_find(config, "c.org", 5)->site);
+    assert_ptr_not_equal(site, config_route_find(config, "b.org", 5)->site);
+    assert_string_equal(site->name, "10.0.0.1");
+    assert_int_equal(site->host_count, 2);
+    assert_string_equal(site->hosts[1].name, "10.0.0.2");
+    assert_int_equal(site->hosts[1].port, 2525);
+    assert_address(&site->hosts[0].addresses[0], "10.0.0.1:25");
+    assert_address(&site->hosts[1].addresses[0], "10.0.0.2:2525");
+    assert_int_equal(site->connections, 7);
+    assert_int_equal(site->messages_per_connection, 0);
+    assert_int_equal(site->recipients_per_message, 1000);
+
+    const struct config_site *v6 = config_route_find(config, "d.org", 5)->site;
+    assert_string_equal(v6->name, "[::1]:2525");
+    assert_string_equal(v6->hosts[0].name, "::1");
+    assert_int_equal(v6->connections, 3);
+    assert_int_equal(v6->messages_per_connection, 0);
+    for (size_t index = 0; index < config->site_count; index++)
+        assert_int_equal(config->sites[index].index, index);
+    config_free(config);
+}
+
+static void names_are_looked_up(void **state)
+{
+    struct config *config = load(LISTENER "route \"*\" { to = \"smtp://localhost:2525\" }\n");
+    const struct config_host *host = &config->sites[0].hosts[0];
+    assert_string_equal(config->sites[0].name, "localhost:2525");
+    assert_true(host->address_count >= 1);
+    for (size_t index = 0; index < host->address_count; index++) {
+        char text[ADDRESS_TEXT_SIZE];
+        address_format((const struct sockaddr *)&host->addresses[index], text);
+        assert_true(strcmp(text, "127.0.0.1:2525") == 0 || strcmp(text, "[::1]:2525") == 0);
+    }
+    config_free(config);
+}
+
+static void many_routes_and_domains_are_found(void **state)
+{
+    enum { COUNT = 3000 };
+    static char text[COUNT * 128];
+    size_t used = (size_t)snprintf(text, sizeof(text), "%srelay { domains = {", LISTENER);
+    for (int index = 0; index < COUNT; index++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "\"d%d.example\",\n", index);
+    used += (size_t)snprintf(text + used, sizeof(text) - used, "} }\n");
+    for (int index = 0; index < COUNT; index++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used,
+                                 "route \".r%d.example\" { to = smtp://10.0.0.%d }\n", index, index % 200);
+    struct config *config = load(text);
+    assert_int_equal(config->site_count, 200);
+    for (int index = 0; index < COUNT; index++) {
+        char domain[64];
+        int size = snprintf(domain, sizeof(domain), "mail.R%d.example", index);
+        assert_string_equal(config_route_find(config, domain, (size_t)size)->pattern + 2, domain + 6);
+        size = snprintf(domain, sizeof(domain), "d%d.example", index);
+        assert_true(config_relay_domain(config, domain, (size_t)size));
+        assert_null(config_route_find(config, domain, (size_t)size));
+    }
+    config_free(config);
+}
+
+static void sections_may_come_in_pieces(void **state)
+{
+    struct config *config =
+        load(LISTENER "log { level = debug }\nretry { max_age = 1d }\nlog { format = json }\n");
+    assert_int_equal(config->log.level, LOG_DEBUG);
+    assert_int_equal(config->log.format, LOG_JSON);
+    config_free(config);
+}
+
+static void the_environment_is_read_within_quotes(void **state)
+{
+    setenv("SLUICE_TEST_PORT", "2527", 1);
+    struct config *config = load("listener \"a\" { bind = \"127.0.0.1:${SLUICE_TEST_PORT}\" }\n");
+    assert_address(&config->listeners[0].binds[0], "127.0.0.1:2527");
+    config_free(config);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void files_include_others_beside_them(void **state)
+{
+    char folder[] = "/tmp/sluice-config-XXXXXX";
+    char path[128];
+    char included[128];
+    char expected[256];
+    struct config *config;
+    struct config_error error;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/main.conf", folder);
+    snprintf(included, sizeof(included), "%s/routes.conf", folder);
+
+    write_file(included, "# routes\nroute \"*\" { to = smtp://10.0.0.1 }\n");
+    write_file(path, "# main\n" LISTENER "include(\"routes.conf\")\nlog { level = debug }\n");
+    assert_int_equal(config_load(path, &config, &error), 0);
+    assert_int_equal(config->route_count, 1);
+    assert_int_equal(config->log.level, LOG_DEBUG);
+    config_free(config);
+
+    write_file(included, "# routes\n\nroute \"*\" { to = smtp://10.0.0.1:0 }\n");
+    assert_int_equal(config_load(path, &config, &error), -EINVAL);
+    snprintf(expected, sizeof(expected), "%s:3: route.to \"smtp://10.0.0.1:0\" ", included);
+    assert_memory_equal(error.text, expected, strlen(expected));
+
+    write_file(included, "# fine\n# so far\n");
+    write_file(path, "# main\n" LISTENER "include(\"routes.conf\")\n\nlog { level = x }\n");
+    assert_int_equal(config_load(path, &config, &error), -EINVAL);
+    snprintf(expected, sizeof(expected), "%s:5: log.level \"x\" ", path);
+    assert_memory_equal(error.text, expected, strlen(expected));
+
+    write_file(included, "include(\"main.conf\")\n");
+    write_file(path, "include(\"routes.conf\")\n");
+    assert_int_equal(config_load(path, &config, &error), -EINVAL);
+    assert_non_null(strstr(error.text, ".conf:1: files include each other more than 8 deep"));
+
+    write_file(path, "\n\ninclude(\"missing.conf\")\n");
+    assert_int_equal(config_load(path, &config, &error), -EINVAL);
+    snprintf(expected, sizeof(expected),
+             "%s:3: cannot include \"%s/missing.conf\": No such file or directory", path, folder);
+    assert_string_equal(error.text, expected);
+
+    unlink(path);
+    unlink(included);
+    assert_int_equal(config_load(path, &config, &error), -ENOENT);
+    snprintf(expected, sizeof(expected), "%s: No such file or directory", path);
+    assert_string_equal(error.text, expected);
+    rmdir(folder);
+}
+
+/* libConfuse's scanner is global: what a bad file leaves in it must not reach the next one. */
+static void a_bad_file_does_not_spoil_the_next(void **state)
+{
+    static const char *const bad[] = {"user = \"x",     "user = 'x",      "/* x",      "log { level = ",
+                                      "user = \"\\9\"", "user = \"${x\"", "nosuch = 1"};
+    for (size_t index = 0; index < sizeof(bad) / sizeof(bad[0]); index++) {
+        struct config *config;
+        struct config_error error;
+        assert_int_equal(config_load_text("bad.conf", bad[index], &config, &error), -EINVAL);
+        config_free(load(LISTENER));
+    }
+}
+
+static int check_reload(const char *old_text, const char *new_text, struct config_error *error)
+{
+    struct config *old_config = load(old_text);
+    struct config *new_config = load(new_text);
+    int result = config_reload_check(old_config, new_config, error);
+    config_free(old_config);
+    config_free(new_config);
+    return result;
+}
+
+static void only_a_restart_changes_some_values(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *expected;
+    } cases[] = {
+        {LISTENER "\ndata_dir = /x\n",
+         "test.conf:3: data_dir cannot change while running; would be right: the old value, or a restart"},
+        {"# x\nworkers = 2\n" LISTENER,
+         "test.conf:2: workers cannot change while running; would be right: the old value, or a restart"},
+        {LISTENER "user = nobody\n",
+         "test.conf:2: user cannot change while running; would be right: the old value, or a restart"},
+        {LISTENER "queue {\nsegment_size = 1M }\n", "test.conf:3: queue.segment_size cannot change while "
+                                                    "running; would be right: the old value, or a restart"},
+        {"\nlistener \"smtp\" { bind = 127.0.0.1:2526 }\n",
+         "test.conf:2: the addresses of listener \"smtp\" cannot change while running; would be right: the "
+         "old addresses "
+         "in their old order, or a restart"},
+        {LISTENER "listener \"b\" { bind = 127.0.0.1:2526 }\n",
+         "test.conf:2: the addresses of listener \"b\" cannot change while running; would be right: the old "
+         "addresses in "
+         "their old order, or a restart"},
+    };
+    struct config_error error;
+    for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
+        assert_int_equal(check_reload(LISTENER, cases[index].text, &error), -EINVAL);
+        assert_string_equal(error.text, cases[index].expected);
+    }
+    assert_int_equal(check_reload(cases[1].text, LISTENER, &error), -EINVAL);
+    assert_string_equal(
+        error.text,
+        "test.conf: workers cannot change while running; would be right: the old value, or a restart");
+    assert_int_equal(check_reload(cases[5].text, LISTENER, &error), -EINVAL);
+    assert_string_equal(error.text,
+                        "test.conf: listener \"b\" cannot go away while running; would be right: the old "
+                        "listeners, or a restart");
+    assert_int_equal(
+        check_reload(LISTENER,
+                     "listener \"renamed\" { bind = 127.0.0.1:2525 max_recipients = 500 }\n"
+                     "hostname = other.example\nroute \"*\" { to = smtp://10.0.0.1 }\n"
+                     "log { level = debug } limits { connections = 5 } queue { commit_delay = 0 }\n",
+                     &error),
+        0);
+}
+
+static void the_library_tells_its_version(void **state)
+{
+    assert_true(config_library_version()[0] >= '0' && config_library_version()[0] <= '9');
+}
+
+static void the_machine_is_checked_apart(void **state)
+{
+    struct config_error error;
+    struct config *config = load(LISTENER "\nuser = \"no-such-user-here\"\n");
+    assert_int_equal(config_check_machine(config, &error), -EINVAL);
+    assert_string_equal(error.text,
+                        "test.conf:3: user \"no-such-user-here\" does not exist; would be right: the name of "
+                        "a user, or \"\" to stay who we are");
+    config_free(config);
+
+    config = load(LISTENER "log { destination = /nonexistent/log }\n");
+    assert_int_equal(config_check_machine(config, &error), -EINVAL);
+    assert_string_equal(
+        error.text, "test.conf:2: log.destination \"/nonexistent/log\" is in no folder; would be right: a "
+                    "file in a folder that exists");
+    config_free(config);
+
+    config = load(LISTENER "user = root log { destination = /sluice.log }\n");
+    assert_int_equal(config_check_machine(config, &error), 0);
+    config_free(config);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_left_out_has_its_default),
+        cmocka_unit_test(the_deployed_file_holds_the_defaults),
+        cmocka_unit_test(the_deployed_file_shows_the_defaults),
+        cmocka_unit_test(every_key_is_taken),
+        cmocka_unit_test(the_best_route_is_found),
+        cmocka_unit_test(domains_beyond_the_limit_match_nothing),
+        cmocka_unit_test(relay_lists_replace_the_defaults),
+        cmocka_unit_test(routes_with_the_same_hosts_share_a_site),
+        cmocka_unit_test(names_are_looked_up),
+        cmocka_unit_test(many_routes_and_domains_are_found),
+        cmocka_unit_test(sections_may_come_in_pieces),
+        cmocka_unit_test(the_environment_is_read_within_quotes),
+        cmocka_unit_test(files_include_others_beside_them),
+        cmocka_unit_test(a_bad_file_does_not_spoil_the_next),
+        cmocka_unit_test(only_a_restart_changes_some_values),
+        cmocka_unit_test(the_machine_is_checked_apart),
+        cmocka_unit_test(the_library_tells_its_version),
+    };
+    deployed_file = argc == 2 ? argv[1] : NULL;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
