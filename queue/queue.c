@@ -263,6 +263,7 @@ struct queue_stats queue_stats(const struct queue *queue)
         .messages = queue->messages,
         .recipients = queue->recipients,
         .deferred = queue->schedule.count,
+        .out = queue->deliveries,
         .segments = wal->segments.count,
         .segments_spare = wal->segments.spare_count,
         .pages = wal->pages.count,

@@ -269,10 +269,9 @@ static int replay_commit(struct recovery *r, const struct format_record *record,
     message->commit = *where;
     message->log_bytes = commit_log_bytes(&view, record->size);
     /* R8: content in a segment that is gone; found again, as damage, when it is to be delivered */
-    uint32_t oldest = commit_oldest_segment(&view, where->segment);
-    if (!segment_find(&r->queue->wal.segments, oldest))
-        oldest = r->queue->wal.segments.segments[0]->sequence;
-    segment_hold(segment_find(&r->queue->wal.segments, oldest), &message->holder, false);
+    struct segment_table *segments = &r->queue->wal.segments;
+    struct segment *oldest = segment_find(segments, commit_oldest_segment(&view, where->segment));
+    segment_hold(oldest ? oldest : segments->segments[0], &message->holder, false);
     r->table[table_slot(r, record->id)] = message;
     r->table_used++;
     if (record->id > r->highest_id)
@@ -452,6 +451,7 @@ static int reader_trouble(struct recovery *r, const struct segment *segment, str
         if (error)
             return error;
         const struct format_batch *batch = batch_here(r, reader->offset);
+        assert(batch); /* look_ahead found it */
         end = reader->offset + format_align(batch->size, STORAGE_BLOCK);
         next.number++;
     }
