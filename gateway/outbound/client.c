@@ -1,0 +1,357 @@
+#include "gateway/outbound/client.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "gateway/outbound/site.h"
+
+/* What may follow each state. */
+static const uint8_t client_next[CLIENT_STATE_COUNT] = {
+    [CLIENT_CONNECTING] = 1 << CLIENT_GREETING | 1 << CLIENT_CLOSING,
+    [CLIENT_GREETING] = 1 << CLIENT_HELLO | 1 << CLIENT_CLOSING,
+    [CLIENT_HELLO] = 1 << CLIENT_READY | 1 << CLIENT_CLOSING,
+    [CLIENT_READY] = 1 << CLIENT_BUSY | 1 << CLIENT_QUITTING | 1 << CLIENT_CLOSING,
+    [CLIENT_BUSY] = 1 << CLIENT_READY | 1 << CLIENT_CLOSING,
+    [CLIENT_QUITTING] = 1 << CLIENT_CLOSING,
+    [CLIENT_CLOSING] = 0,
+};
+
+void client_enter(struct client *client, enum client_state state)
+{
+    assert(state < CLIENT_STATE_COUNT);
+    assert(client_next[client->state] & (1u << state));
+    client->state = state;
+}
+
+static const struct config_timeouts *timeouts_of(const struct client *client)
+{
+    return &client->site->outbound->config->timeouts;
+}
+
+struct job *client_oldest_job(const struct client *client)
+{
+    struct list *link = list_first(&client->jobs);
+    return link == NULL ? NULL : list_entry(link, struct job, link);
+}
+
+/* --- Room --- */
+
+void client_leave_room(struct client *client)
+{
+    struct site *site = client->site;
+
+    if (client->room == CLIENT_ROOM_IDLE)
+        site->idle_count--;
+    else if (client->room == CLIENT_ROOM_HALF)
+        site->half_count--;
+    list_remove(&client->room_link);
+    client->room = CLIENT_ROOM_NONE;
+}
+
+static bool may_begin(const struct client *client)
+{
+    uint32_t limit = client->site->messages_per_connection;
+    return !client->is_retiring && (limit == 0 || client->messages < limit);
+}
+
+/* The content of the one message in flight is all under way, so another's envelope may follow it. */
+static bool can_overlap(const struct client *client)
+{
+    const struct job *job = client_oldest_job(client);
+    return client->state == CLIENT_BUSY && client->gear == GEAR_OVERLAP && client->job_count == 1 &&
+           job != NULL && job->state == JOB_ENDED;
+}
+
+void client_update_room(struct client *client)
+{
+    struct site *site = client->site;
+
+    client_leave_room(client);
+    if (!may_begin(client))
+        return;
+    if (client->state == CLIENT_READY) {
+        client->room = CLIENT_ROOM_IDLE;
+        list_push_front(&site->idle, &client->room_link);
+        site->idle_count++;
+    } else if (can_overlap(client)) {
+        client->room = CLIENT_ROOM_HALF;
+        list_push_back(&site->half, &client->room_link);
+        site->half_count++;
+    } else {
+        return;
+    }
+    site_touch(site);
+}
+
+/* --- Deadlines --- */
+
+static uint32_t command_timeout_ms(const struct client *client, enum client_command_kind kind)
+{
+    const struct config_timeouts *timeouts = timeouts_of(client);
+
+    switch (kind) {
+#define COMMAND_TIMEOUT(kind, name, timeout)                                                                 \
+    case COMMAND_##kind:                                                                                     \
+        return timeouts->timeout;
+        COMMANDS(COMMAND_TIMEOUT)
+#undef COMMAND_TIMEOUT
+    }
+    return timeouts->outbound_mail_ms;
+}
+
+void client_arm(struct client *client)
+{
+    const struct client_command *head = command_queue_head(&client->commands);
+    uint32_t ms;
+
+    assert(client->state != CLIENT_CLOSING);
+    if (head == NULL) {
+        ms = timeouts_of(client)->outbound_idle_ms;
+    } else if (head->kind == COMMAND_END &&
+               (head->job->state == JOB_CONTENT || conn_pending_bytes(&client->conn) > 0)) {
+        ms = timeouts_of(client)->outbound_block_ms; /* from one piece that the peer takes to the next */
+    } else {
+        ms = command_timeout_ms(client, head->kind);
+    }
+    conn_set_timeout(&client->conn, ms);
+}
+
+/* --- Progress --- */
+
+void client_ready(struct client *client)
+{
+    struct site *site = client->site;
+
+    client->gear = client->features & SMTP_EXT_PIPELINING ? client->endpoint->gear_max : GEAR_LOCKSTEP;
+    client->ready_us = loop_now_us(client->site->outbound->options.loop);
+    client->endpoint->established++;
+    assert(site->connecting > 0);
+    site->connecting--;
+    if (site->state == SITE_DOWN)
+        site->state = SITE_PROBING; /* a connection that was begun before the site was given up */
+    client_enter(client, CLIENT_READY);
+    client_update_room(client);
+}
+
+void client_job_done(struct client *client, struct job *job)
+{
+    assert(client->state == CLIENT_BUSY && client->job_count > 0);
+    assert(job == client_oldest_job(client));
+    client->job_count--;
+    client->concluded++;
+    site_endpoint_worked(client->site, client->endpoint);
+    job_over(job);
+    if (client->job_count > 0) {
+        client_update_room(client);
+        return;
+    }
+    assert(command_queue_head(&client->commands) == NULL);
+    list_remove(&client->feeding_link);
+    client_enter(client, CLIENT_READY);
+    if (may_begin(client))
+        client_update_room(client);
+    else
+        client_say_quit(client);
+}
+
+void client_content_progress(struct client *client, struct job *job)
+{
+    struct outbound *outbound = client->site->outbound;
+
+    assert(job->client == client);
+    if (client->state != CLIENT_BUSY || (job->state != JOB_CONTENT && job->state != JOB_ENDED))
+        return;
+    if (list_is_empty(&client->feeding_link))
+        list_push_back(&outbound->feeding, &client->feeding_link);
+}
+
+void client_feed(struct client *client)
+{
+    struct job *job = client_oldest_job(client);
+
+    assert(client->state == CLIENT_BUSY && job != NULL);
+    if (job->state == JOB_CONTENT)
+        client_say_content(client, job);
+    if (client->state != CLIENT_CLOSING)
+        client_arm(client);
+}
+
+/* --- The connection --- */
+
+static struct client *client_of(struct conn *conn)
+{
+    return list_entry(conn, struct client, conn);
+}
+
+static void on_connected(struct conn *conn, int error)
+{
+    struct client *client = client_of(conn);
+
+    if (client->state == CLIENT_CLOSING)
+        return;
+    assert(client->state == CLIENT_CONNECTING);
+    if (error != 0) {
+        const char *what = strerrordesc_np(-error);
+        client_end_waiting(client, CLIENT_END_LOST, what != NULL ? what : "cannot connect");
+        return;
+    }
+    client_enter(client, CLIENT_GREETING);
+    command_queue_push(&client->commands, (struct client_command){.kind = COMMAND_GREETING});
+    conn_start_reading(conn, false);
+    client_arm(client);
+}
+
+/* One line of a reply; a reply of several is kept in client->reply until its last. */
+static void on_line(struct client *client, const struct smtp_reply_line *line)
+{
+    struct smtp_slice reply = line->line;
+    const struct client_command *head = command_queue_head(&client->commands);
+
+    if (head != NULL && head->kind == COMMAND_EHLO && line->code == 250 && client->reply_lines > 0) {
+        uint64_t size_limit = 0;
+        uint32_t feature = smtp_ehlo_keyword(line->text, &size_limit);
+        client->features |= feature;
+        if (feature == SMTP_EXT_SIZE)
+            client->size_limit = size_limit;
+    }
+    client->reply_lines++;
+    if (!line->last || client->reply_size > 0) {
+        struct smtp_slice part = client->reply_size == 0 ? line->line : line->text;
+        uint32_t room = CLIENT_REPLY_MAX - client->reply_size;
+        if (client->reply_size > 0 && room > 0) {
+            client->reply[client->reply_size++] = ' ';
+            room--;
+        }
+        uint32_t size = part.size < room ? part.size : room;
+        memcpy(client->reply + client->reply_size, part.data, size);
+        client->reply_size = (uint16_t)(client->reply_size + size);
+        reply = (struct smtp_slice){client->reply, client->reply_size};
+    }
+    if (!line->last)
+        return;
+    client->reply_size = 0;
+    client->reply_lines = 0;
+    client_on_reply(client, line->code, reply);
+}
+
+static size_t on_data(struct conn *conn, const char *bytes, size_t size)
+{
+    struct client *client = client_of(conn);
+    struct smtp_reply_line line;
+    size_t done = 0;
+
+    while (done < size && client->state != CLIENT_CLOSING) {
+        size_t consumed = 0;
+        enum smtp_parse parse =
+            smtp_reply_parse(&client->parser, bytes + done, size - done, &consumed, &line);
+        done += consumed;
+        assert(done <= size);
+        if (parse == SMTP_PARSE_MORE)
+            break;
+        if (parse == SMTP_PARSE_DONE)
+            on_line(client, &line);
+        else
+            client_end_waiting(client, CLIENT_END_BROKEN, smtp_reply_fault_text(client->parser.fault));
+    }
+    if (client->state != CLIENT_CLOSING)
+        client_arm(client);
+    return size;
+}
+
+static void on_eof(struct conn *conn)
+{
+    struct client *client = client_of(conn);
+    if (client->state == CLIENT_QUITTING)
+        client_end(client, CLIENT_END_DONE, SMTP_SLICE("closed"));
+    else
+        client_end_waiting(client, CLIENT_END_LOST, "the peer closed the connection");
+}
+
+static void on_timeout(struct conn *conn)
+{
+    struct client *client = client_of(conn);
+
+    if (client->state == CLIENT_READY && command_queue_head(&client->commands) == NULL)
+        client_say_quit(client);
+    else if (client->state == CLIENT_QUITTING)
+        client_end(client, CLIENT_END_DONE, SMTP_SLICE("closed"));
+    else
+        client_end_waiting(client, CLIENT_END_TIMEOUT, "timeout");
+}
+
+/* From here on the peer has all it needs for its reply. */
+static void on_drained(struct conn *conn)
+{
+    struct client *client = client_of(conn);
+    const struct client_command *head = command_queue_head(&client->commands);
+
+    if (client->state == CLIENT_BUSY && head != NULL && head->kind == COMMAND_END)
+        client_arm(client);
+}
+
+static void on_closed(struct conn *conn, int error)
+{
+    struct client *client = client_of(conn);
+    struct site *site = client->site;
+    struct outbound *outbound = site->outbound;
+
+    if (client->state != CLIENT_CLOSING) {
+        const char *what = error != 0 ? strerrordesc_np(error < 0 ? -error : error) : NULL;
+        client_end_waiting(client, CLIENT_END_LOST, what != NULL ? what : "connection lost");
+    }
+    assert(client->job_count == 0);
+    list_remove(&client->site_link);
+    site->session_count--;
+    site->closing--;
+    outbound->session_count--;
+    command_queue_deinit(&client->commands, outbound->options.pool);
+    pool_free(outbound->options.pool, client, sizeof(*client));
+    site_touch(site);
+    site_unuse(site);
+}
+
+static const struct conn_handler client_handler = {
+    .on_data = on_data,
+    .on_connected = on_connected,
+    .on_eof = on_eof,
+    .on_timeout = on_timeout,
+    .on_drained = on_drained,
+    .on_closed = on_closed,
+};
+
+int client_open(struct site *site, struct endpoint *endpoint)
+{
+    struct outbound *outbound = site->outbound;
+    const struct sockaddr *address = (const struct sockaddr *)&endpoint->address;
+    struct client *client = pool_alloc(outbound->options.pool, sizeof(*client));
+
+    if (client == NULL)
+        return -ENOMEM;
+    memset(client, 0, offsetof(struct client, parser));
+    client->reply_size = 0;
+    client->reply_lines = 0;
+    client->site = site;
+    client->endpoint = endpoint;
+    client->gear = GEAR_LOCKSTEP;
+    list_init(&client->site_link);
+    list_init(&client->room_link);
+    list_init(&client->feeding_link);
+    list_init(&client->jobs);
+    command_queue_init(&client->commands);
+    smtp_reply_parser_init(&client->parser);
+    conn_init(&client->conn, outbound->options.loop, &client_handler, client);
+    conn_set_timeout(&client->conn, outbound->config->timeouts.outbound_connect_ms);
+    int result = conn_connect(&client->conn, address, address_size(address), NULL);
+    if (result < 0) {
+        pool_free(outbound->options.pool, client, sizeof(*client));
+        return result;
+    }
+    list_push_back(&site->sessions, &client->site_link);
+    site->session_count++;
+    site->connecting++;
+    outbound->session_count++;
+    site_use(site);
+    COUNTER_ADD(outbound->options.counters, outbound_connections, 1);
+    return 0;
+}

@@ -1,0 +1,118 @@
+/* How a session ends: what becomes of the messages in flight, and who is to blame. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "gateway/outbound/client.h"
+#include "gateway/outbound/outcome.h"
+#include "gateway/outbound/site.h"
+
+enum { CLIENT_YOUNG_US = 1000000 }; /* a peer that closes an idle connection so early does not want it */
+
+/* What becomes of a job when its client ends before the replies are complete. `is_current`: the peer's last
+ * words were about it. */
+static void give_up_job(struct job *job, enum client_end end, bool is_current, bool is_first,
+                        struct smtp_slice reply)
+{
+    bool has_begun = job->answered > 0 || job->state == JOB_CONTENT;
+
+    if (is_current && end == CLIENT_END_CLOSING)
+        outcome_rest(job, QUEUE_DEFER, reply);
+    else if (job->state == JOB_ENDED)
+        outcome_rest_unknown(job, reply);
+    else if (end == CLIENT_END_STOPPED)
+        outcome_rest(job, QUEUE_RETRY, reply);
+    else if (has_begun || is_first || is_current)
+        outcome_rest(job, QUEUE_DEFER, reply);
+    else
+        outcome_rest(job, QUEUE_RETRY, reply);
+    job_over(job);
+}
+
+/* True when a delivery paid for it with an attempt. */
+static bool give_up_jobs(struct client *client, enum client_end end, struct smtp_slice reply)
+{
+    const struct client_command *head = command_queue_head(&client->commands);
+    bool has_spoken = end == CLIENT_END_CLOSING || end == CLIENT_END_BROKEN;
+    struct job *current = client->current != NULL || head == NULL ? client->current : head->job;
+    bool is_first = client->concluded == 0;
+    bool any = client->job_count > 0;
+    struct job *job;
+
+    command_queue_deinit(&client->commands, client->site->outbound->options.pool);
+    while ((job = client_oldest_job(client)) != NULL) {
+        client->job_count--;
+        give_up_job(job, end, has_spoken && job == current, is_first, reply);
+        is_first = false;
+    }
+    assert(client->job_count == 0);
+    return any;
+}
+
+static void blame(struct client *client, enum client_end end, enum client_state was, bool has_deferred)
+{
+    uint64_t now_us = loop_now_us(client->site->outbound->options.loop);
+    bool is_young = client->ready_us == 0 || now_us - client->ready_us < CLIENT_YOUNG_US;
+
+    if (end < CLIENT_END_CLOSING || was == CLIENT_QUITTING)
+        return;
+    if (client->concluded == 0 && (has_deferred || is_young)) {
+        site_endpoint_failed(client->site, client->endpoint, has_deferred);
+    } else if (has_deferred) {
+        COUNTER_ADD(client->site->outbound->options.counters, outbound_failures, 1);
+    }
+}
+
+void client_end(struct client *client, enum client_end end, struct smtp_slice reply)
+{
+    enum client_state was = client->state;
+    struct site *site = client->site;
+
+    if (was == CLIENT_CLOSING)
+        return;
+    if (client->job_count == 2 && (end == CLIENT_END_LOST || end == CLIENT_END_BROKEN))
+        endpoint_overlap_broke(client->endpoint);
+    client_enter(client, CLIENT_CLOSING);
+    client_leave_room(client);
+    list_remove(&client->feeding_link);
+    site->closing++;
+    if (was < CLIENT_READY)
+        site->connecting--;
+    else
+        client->endpoint->established--;
+    conn_close(&client->conn);
+    if (end >= CLIENT_END_CLOSING)
+        site_set_reason(site, "%.*s", (int)reply.size, reply.data);
+    bool has_deferred = give_up_jobs(client, end, reply);
+    blame(client, end, was, has_deferred);
+    site_touch(site);
+}
+
+void client_end_waiting(struct client *client, enum client_end end, const char *what)
+{
+    const struct client_command *head = command_queue_head(&client->commands);
+    char text[256];
+    int size;
+
+    if (client->state == CLIENT_CONNECTING)
+        size = snprintf(text, sizeof(text), "4.4.1 %.160s: %s", client->endpoint->text, what);
+    else if (head == NULL)
+        size = snprintf(text, sizeof(text), "4.4.2 %s", what);
+    else
+        size = snprintf(text, sizeof(text), "4.4.2 %s, waiting for the reply to %s", what,
+                        client_command_name(head->kind));
+    assert(size > 0 && (size_t)size < sizeof(text));
+    client_end(client, end, (struct smtp_slice){text, (uint32_t)size});
+}
+
+void client_retire(struct client *client)
+{
+    if (client->is_retiring || client->state == CLIENT_CLOSING)
+        return;
+    client->is_retiring = true;
+    if (client->state < CLIENT_READY)
+        client_end(client, CLIENT_END_STOPPED, SMTP_SLICE("4.3.2 not needed any more"));
+    else if (client->state == CLIENT_READY)
+        client_say_quit(client);
+    else
+        client_update_room(client);
+}

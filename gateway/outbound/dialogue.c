@@ -1,0 +1,207 @@
+/* What each reply means: the table at the end says which function reads the reply to which command. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "gateway/outbound/client.h"
+#include "gateway/outbound/outcome.h"
+#include "gateway/outbound/site.h"
+
+static bool is_positive(uint16_t code)
+{
+    return code >= 200 && code < 300;
+}
+
+static bool is_negative(uint16_t code)
+{
+    return code >= 400 && code < 600;
+}
+
+/* The reply is not one that may follow the command: nothing the peer says later can be trusted either. */
+static void break_off(struct client *client, enum client_command_kind kind, struct smtp_slice reply)
+{
+    char text[256];
+    int size = snprintf(text, sizeof(text), "4.5.0 unexpected reply to %s: %.*s", client_command_name(kind),
+                        (int)(reply.size < 160 ? reply.size : 160), reply.data);
+    assert(size > 0 && (size_t)size < sizeof(text));
+    client_end(client, CLIENT_END_BROKEN, (struct smtp_slice){text, (uint32_t)size});
+}
+
+/* The peer does not want to talk to us. */
+static void turn_away(struct client *client, enum client_command_kind kind, struct smtp_slice reply)
+{
+    char text[256];
+    int size = snprintf(text, sizeof(text), "4.3.2 %.100s refused the %s: %.*s", client->endpoint->text,
+                        client_command_name(kind), (int)(reply.size < 100 ? reply.size : 100), reply.data);
+    assert(size > 0 && (size_t)size < sizeof(text));
+    client_end(client, CLIENT_END_REFUSED, (struct smtp_slice){text, (uint32_t)size});
+}
+
+static void on_greeting(struct client *client, struct client_command command, uint16_t code,
+                        struct smtp_slice reply)
+{
+    if (code != 220) {
+        turn_away(client, command.kind, reply);
+        return;
+    }
+    client_enter(client, CLIENT_HELLO);
+    client_say_hello(client, COMMAND_EHLO);
+}
+
+static void on_hello(struct client *client, struct client_command command, uint16_t code,
+                     struct smtp_slice reply)
+{
+    if (code == 250) {
+        client_ready(client);
+    } else if (command.kind == COMMAND_EHLO && code >= 500) {
+        client->features = 0; /* RFC 5321 §3.2: an old server, try HELO */
+        client_say_hello(client, COMMAND_HELO);
+    } else {
+        turn_away(client, command.kind, reply);
+    }
+}
+
+static void on_reset(struct client *client, struct client_command command, uint16_t code,
+                     struct smtp_slice reply)
+{
+    if (!is_positive(code))
+        break_off(client, command.kind, reply);
+}
+
+static void on_mail(struct client *client, struct client_command command, uint16_t code,
+                    struct smtp_slice reply)
+{
+    struct job *job = command.job;
+
+    if (is_negative(code)) {
+        outcome_rest_by_reply(job, code, reply);
+        job->mail_refused = true;
+        if (client->gear == GEAR_LOCKSTEP) {
+            client->needs_reset = true;
+            client_job_done(client, job);
+        }
+    } else if (!is_positive(code)) {
+        break_off(client, command.kind, reply);
+    } else if (client->gear == GEAR_LOCKSTEP) {
+        client_say_next(client, job);
+    }
+}
+
+static void on_rcpt(struct client *client, struct client_command command, uint16_t code,
+                    struct smtp_slice reply)
+{
+    struct job *job = command.job;
+
+    assert(command.target < job->delivery->target_count);
+    if (!job->mail_refused) {
+        if (!is_positive(code) && !is_negative(code)) {
+            break_off(client, command.kind, reply);
+            return;
+        }
+        job->answered++;
+        if (is_positive(code))
+            job->accepted++;
+        else
+            outcome_by_reply(job, &job->delivery->targets[command.target], code, reply);
+    }
+    if (client->gear == GEAR_LOCKSTEP)
+        client_say_next(client, job);
+}
+
+static void on_data(struct client *client, struct client_command command, uint16_t code,
+                    struct smtp_slice reply)
+{
+    struct job *job = command.job;
+
+    if (code == 354) {
+        if (job->accepted > 0)
+            client_say_content(client, job);
+        else
+            client_say_nothing(client, job); /* RFC 2920 §3.1: it asked for content of a message to nobody */
+    } else if (is_negative(code)) {
+        outcome_rest_by_reply(job, code, reply);
+        client->needs_reset = true;
+        client_job_done(client, job);
+    } else {
+        break_off(client, command.kind, reply);
+    }
+}
+
+/* The peer decided before it had all: its answer holds if it is a refusal, and only a close stops our
+ * sending. */
+static void on_early_end(struct client *client, struct client_command command, uint16_t code,
+                         struct smtp_slice reply)
+{
+    if (!is_negative(code)) {
+        break_off(client, command.kind, reply);
+        return;
+    }
+    outcome_rest_by_reply(command.job, code, reply);
+    client->concluded++;
+    site_endpoint_worked(client->site, client->endpoint);
+    client_end(client, CLIENT_END_CONTENT, reply);
+}
+
+static void measure_end(struct client *client, const struct job *job)
+{
+    struct site *site = client->site;
+    uint64_t took_us = loop_now_us(site->outbound->options.loop) - job->ended_us;
+    uint32_t sample_us = took_us < UINT32_MAX / 8 ? (uint32_t)took_us : UINT32_MAX / 8;
+
+    site->end_us = site->end_us - site->end_us / 8 + sample_us / 8;
+    if (client->job_count == 2)
+        client->endpoint->breaks = 0;
+}
+
+static void on_end(struct client *client, struct client_command command, uint16_t code,
+                   struct smtp_slice reply)
+{
+    struct job *job = command.job;
+
+    if (job->state == JOB_CONTENT) {
+        on_early_end(client, command, code, reply);
+    } else if (!is_positive(code) && !is_negative(code)) {
+        break_off(client, command.kind, reply);
+    } else {
+        assert(job->state == JOB_ENDED);
+        if (!job->is_for_nobody)
+            outcome_rest_by_reply(job, code, reply);
+        measure_end(client, job);
+        client_job_done(client, job);
+    }
+}
+
+static void on_quit(struct client *client, struct client_command command, uint16_t code,
+                    struct smtp_slice reply)
+{
+    client_end(client, CLIENT_END_DONE, reply);
+}
+
+typedef void reply_reader(struct client *client, struct client_command command, uint16_t code,
+                          struct smtp_slice reply);
+
+static reply_reader *const readers[] = {
+    [COMMAND_GREETING] = on_greeting, [COMMAND_EHLO] = on_hello, [COMMAND_HELO] = on_hello,
+    [COMMAND_RSET] = on_reset,        [COMMAND_MAIL] = on_mail,  [COMMAND_RCPT] = on_rcpt,
+    [COMMAND_DATA] = on_data,         [COMMAND_END] = on_end,    [COMMAND_QUIT] = on_quit,
+};
+
+void client_on_reply(struct client *client, uint16_t code, struct smtp_slice reply)
+{
+    const struct client_command *head = command_queue_head(&client->commands);
+
+    assert(client->state != CLIENT_CLOSING);
+    if (code == 421) { /* RFC 5321 §3.8: may come at any time, and ends the conversation */
+        client_end(client, CLIENT_END_CLOSING, reply);
+        return;
+    }
+    if (head == NULL) {
+        client_end(client, CLIENT_END_BROKEN, SMTP_SLICE("4.5.0 reply without a command"));
+        return;
+    }
+    struct client_command command = *head;
+    assert(command.kind < sizeof(readers) / sizeof(readers[0]));
+    command_queue_pop(&client->commands);
+    client->current = command.job;
+    readers[command.kind](client, command, code, reply);
+    client->current = NULL;
+}

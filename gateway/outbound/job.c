@@ -1,0 +1,118 @@
+#include "gateway/outbound/job.h"
+
+#include <assert.h>
+
+#include "gateway/outbound/feed.h"
+#include "gateway/outbound/outcome.h"
+#include "gateway/outbound/site.h"
+
+/* What may follow each state. */
+static const uint8_t job_next[JOB_STATE_COUNT] = {
+    [JOB_WAITING] = 1 << JOB_ENVELOPE | 1 << JOB_OVER,
+    [JOB_ENVELOPE] = 1 << JOB_CONTENT | 1 << JOB_ENDED | 1 << JOB_OVER,
+    [JOB_CONTENT] = 1 << JOB_ENDED | 1 << JOB_OVER,
+    [JOB_ENDED] = 1 << JOB_OVER,
+    [JOB_OVER] = 0,
+};
+
+static void content_sent(struct conn_ref *ref)
+{
+    struct job *job = list_entry(ref, struct job, ref);
+    feed_progressed(job);
+    job_unhold(job);
+}
+
+struct job *job_new(struct site *site, struct queue_delivery *delivery)
+{
+    struct outbound *outbound = site->outbound;
+    struct job *job = pool_alloc(outbound->options.pool, sizeof(*job));
+
+    assert(delivery->target_count > 0);
+    if (job == NULL) {
+        for (uint32_t i = 0; i < delivery->target_count; i++)
+            delivery->targets[i].outcome = QUEUE_DEFER;
+        delivery_go_home(outbound, delivery);
+        return NULL;
+    }
+    *job = (struct job){
+        .delivery = delivery,
+        .site = site,
+        .owner_user = delivery->user,
+        .ref = {content_sent},
+        .state = JOB_WAITING,
+        .is_guest = !outbound->options.is_local(outbound->options.context, delivery->queue),
+    };
+    list_init(&job->link);
+    delivery->user = job;
+    site_use(site);
+    return job;
+}
+
+void job_enter(struct job *job, enum job_state state)
+{
+    assert(state < JOB_STATE_COUNT);
+    assert(job_next[job->state] & (1u << state));
+    job->state = state;
+}
+
+struct queue_delivery *job_unwrap(struct job *job)
+{
+    struct queue_delivery *delivery = job->delivery;
+    struct site *site = job->site;
+
+    assert(job->holds == 0 && list_is_empty(&job->link));
+    feed_end(job);
+    delivery->user = job->owner_user;
+    pool_free(site->outbound->options.pool, job, sizeof(*job));
+    site_unuse(site);
+    return delivery;
+}
+
+static void job_go_home(struct job *job)
+{
+    struct outbound *outbound = job->site->outbound;
+    struct site *site = job->site;
+    bool is_guest = job->is_guest;
+
+    assert(job->state == JOB_OVER && job->holds == 0);
+    site_use(site); /* its name is needed once more */
+    struct queue_delivery *delivery = job_unwrap(job);
+    if (is_guest)
+        outbound->options.send_home(outbound->options.context, delivery);
+    else
+        delivery_settle(outbound, delivery, site->name);
+    site_unuse(site);
+}
+
+void job_over(struct job *job)
+{
+    list_remove(&job->link);
+    job->client = NULL;
+    job_enter(job, JOB_OVER);
+    if (job->holds == 0)
+        job_go_home(job);
+}
+
+void job_unhold(struct job *job)
+{
+    assert(job->holds > 0);
+    job->holds--;
+    if (job->holds == 0 && job->state == JOB_OVER)
+        job_go_home(job);
+}
+
+void delivery_settle(struct outbound *outbound, struct queue_delivery *delivery, const char *site_name)
+{
+    assert(outbound->options.is_local(outbound->options.context, delivery->queue));
+    queue_settle(delivery, (int64_t)loop_now_wall_ms(outbound->options.loop));
+    outcome_expired(outbound, delivery, site_name);
+    queue_release(delivery);
+}
+
+void delivery_go_home(struct outbound *outbound, struct queue_delivery *delivery)
+{
+    if (outbound->options.is_local(outbound->options.context, delivery->queue))
+        delivery_settle(outbound, delivery, NULL);
+    else
+        outbound->options.send_home(outbound->options.context, delivery);
+}

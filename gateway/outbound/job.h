@@ -1,0 +1,78 @@
+/*
+ * A job is one delivery on its way through this worker: from queue_take (or another worker) until every
+ * recipient has an outcome, no send and no read uses its memory any more, and it goes home. It is the
+ * delivery's user pointer. Worker's thread only.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/list.h"
+#include "gateway/message/envelope.h"
+#include "gateway/net/conn.h"
+#include "gateway/outbound/outbound.h"
+
+struct feed_window;
+struct client;
+struct site;
+
+/*
+ *     WAITING ──▶ ENVELOPE ──354──▶ CONTENT ──all queued──▶ ENDED ──reply──▶ OVER
+ *        │            │                │                                      ▲
+ *        └────────────┴────────────────┴──refused, lost, given up─────────────┘
+ */
+enum job_state {
+    JOB_WAITING,  /* for a session */
+    JOB_ENVELOPE, /* MAIL, RCPT, DATA */
+    JOB_CONTENT,  /* content is being queued to the connection */
+    JOB_ENDED,    /* the final dot is queued */
+    JOB_OVER,     /* every target has its outcome; waits for its memory to come back */
+    JOB_STATE_COUNT,
+};
+
+struct job {
+    struct list link; /* in site.jobs, then in client.jobs */
+    struct queue_delivery *delivery;
+    struct site *site;
+    struct client *client; /* NULL: none, or no more */
+    const char *host;      /* endpoint's text once a session has it; NULL before */
+    void *owner_user;      /* of a guest: what delivery->user was */
+    struct conn_ref ref;   /* of the content that is sent from where it lies */
+    struct envelope envelope;
+    struct feed_window *windows; /* FEED_WINDOWS of them, once a piece has to be read */
+    uint64_t began_ms;           /* wall: when a session took it */
+    uint64_t ended_us;           /* monotonic: when the dot was queued */
+    uint32_t holds;              /* sends and reads that use its memory */
+    uint32_t accepted;           /* recipients */
+    uint32_t answered;           /* RCPT commands */
+    uint32_t next_target;        /* lock-step: the next one to ask for */
+    uint32_t next_piece;         /* to be sent */
+    uint32_t next_read;          /* to be read, if it is not in memory */
+    enum job_state state;
+    bool is_guest; /* another worker's */
+    bool mail_refused;
+    bool is_for_nobody; /* the dot only ends a DATA that should not have been accepted */
+};
+
+/* NULL: no memory; the delivery is then already on its way home, deferred. */
+struct job *job_new(struct site *site, struct queue_delivery *delivery) __attribute__((warn_unused_result));
+
+/* Changes the state; asserts that the diagram allows it. */
+void job_enter(struct job *job, enum job_state state);
+
+/* Every target has its outcome: out of its list; home as soon as nothing holds it. The job may be gone
+ * afterwards. */
+void job_over(struct job *job);
+
+/* One hold less; the job may be gone afterwards. */
+void job_unhold(struct job *job);
+
+/* Gives a waiting job's delivery up to somebody else; the job is gone. delivery->user is the caller's. */
+struct queue_delivery *job_unwrap(struct job *job);
+
+/* Settles what belongs to this worker, sends the rest home. */
+void delivery_go_home(struct outbound *outbound, struct queue_delivery *delivery);
+
+/* Settles and releases a delivery of this worker's shard, and logs what expired. */
+void delivery_settle(struct outbound *outbound, struct queue_delivery *delivery, const char *site_name);

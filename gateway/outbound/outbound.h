@@ -1,0 +1,139 @@
+/*
+ * Outbound: what leaves. Takes deliveries from the lanes of the queue, sends them over SMTP to the hosts of
+ * their site, and brings each home with an outcome for every recipient.
+ *
+ * One struct outbound for each worker; everything belongs to the worker's thread, save outbound_room. None of
+ * the functions blocks. Work is done by outbound_pump and by the callbacks of the loop; the functions called
+ * from the queue's callbacks only note what has to be done.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/config.h"
+#include "gateway/base/counters.h"
+#include "gateway/base/list.h"
+#include "gateway/base/log.h"
+#include "gateway/base/pool.h"
+#include "gateway/net/loop.h"
+#include "queue/queue.h"
+
+struct site;
+
+enum {
+    OUTBOUND_HANDED_MAX = 64, /* deliveries of one site that other workers hold for this one */
+};
+
+/* One read of a piece of content that is not in memory any more. */
+struct outbound_read {
+    /* the question: stays until done() */
+    struct queue *shard; /* whose storage holds the piece; not to be called from another thread */
+    const struct queue_piece *piece;
+    struct queue_piece_range range; /* what to read of slot piece->slot */
+    void *buffer;                   /* range.size bytes at a multiple of STORAGE_BLOCK */
+    /* The answer: 0 or a negative errno. Called once, on this worker's thread, never from within read_piece.
+     */
+    void (*done)(struct outbound_read *read, int32_t result);
+    /* the reader's own */
+    struct storage_op op;
+    void *reader;
+};
+
+struct outbound_options {
+    struct loop *loop;
+    const struct config *config; /* until outbound_set_config replaces it */
+    struct log_writer *log;
+    struct counters *counters;
+    struct pool *pool;
+    uint32_t worker_index;
+    uint32_t worker_count;
+    void *context; /* passed to the functions below */
+
+    /* A delivery of another worker's shard is finished: carry it to outbound_come_home there. Must not fail.
+     */
+    void (*send_home)(void *context, struct queue_delivery *delivery);
+
+    /* Offers a delivery to another worker that has room for the site (see outbound_room); it gets it by
+     * outbound_accept_handover. False: nobody has; the delivery stays here. NULL: never. */
+    bool (*hand_over)(void *context, uint32_t site_index, struct queue_delivery *delivery);
+
+    /* Whether the shard belongs to this worker. */
+    bool (*is_local)(void *context, const struct queue *shard);
+
+    void (*read_piece)(void *context, struct outbound_read *read);
+
+    /* The first back-off of a host and of a site in milliseconds; 0: 30 s and 1 s. They double up to ten and
+     * sixty times as much. */
+    uint32_t host_backoff_ms;
+    uint32_t site_backoff_ms;
+};
+
+struct room_table;
+
+/* All fields are private to gateway/outbound. */
+struct outbound {
+    /* immutable after init */
+    struct outbound_options options;
+
+    /* any thread (atomic): stores with release pair with the acquire load in outbound_room */
+    _Atomic(struct room_table *) rooms;
+
+    /* owner thread */
+    const struct config *config;
+    struct site **sites; /* by their index in config */
+    uint32_t site_count;
+    struct site *nowhere; /* where domains without a route go: a site without hosts */
+    struct list leaving;  /* sites that the configuration no longer knows, until their last user is gone */
+    struct list links;    /* all lanes, see lane.h */
+    struct list dirty;    /* sites to be pumped */
+    struct list alarms;   /* sites to be pumped at a certain time */
+    struct list feeding;  /* sessions whose content can go on */
+    uint32_t session_count;
+    bool is_draining;
+    uint64_t random;
+};
+
+/* 0 or -ENOMEM. */
+int outbound_init(struct outbound *outbound, const struct outbound_options *options)
+    __attribute__((warn_unused_result));
+
+/* Every session must have ended, every lane be gone or the queue be closed. Harmless on zeroed memory. */
+void outbound_deinit(struct outbound *outbound);
+
+/* From the queue's callbacks: a lane has something to take; a lane is about to go. */
+void outbound_lane_ready(struct outbound *outbound, struct queue_lane *lane);
+void outbound_lane_gone(struct outbound *outbound, struct queue_lane *lane);
+
+/*
+ * Takes over a new snapshot; nothing points into the old one afterwards. Lanes find their new site at once
+ * (calling outbound_lane_ready for each again does no harm). A site with the same hosts keeps its connections
+ * and its back-off; one that is gone finishes what is in flight, and what waits goes back to its lanes.
+ * -ENOMEM: the old snapshot stays in use.
+ */
+int outbound_set_config(struct outbound *outbound, const struct config *config)
+    __attribute__((warn_unused_result));
+
+/* A delivery from another worker; it goes back by send_home, whatever becomes of it. */
+void outbound_accept_handover(struct outbound *outbound, struct queue_delivery *delivery);
+
+/* A delivery of this worker's shard that another worker finished: settles and releases it. */
+void outbound_come_home(struct outbound *outbound, struct queue_delivery *delivery);
+
+/* Any thread: how many more deliveries for the site (by its index in the configuration) this worker would
+ * start at once. A hint that is renewed with each pump. */
+uint32_t outbound_room(const struct outbound *outbound, uint32_t site_index);
+
+/* Once a turn, as a hook of the loop: starts what can be started. */
+void outbound_pump(struct outbound *outbound);
+
+/* Takes nothing more, lets what is in flight end, says QUIT. What waits here goes home untried. */
+void outbound_drain(struct outbound *outbound);
+
+/* Ends every session at once; what was in flight goes home as it would after a lost connection. For the end
+ * of a drain that took too long. on_closed of the connections still has to come from the loop. */
+void outbound_stop(struct outbound *outbound);
+
+/* Sessions that are not wholly closed. */
+uint32_t outbound_session_count(const struct outbound *outbound);

@@ -1,0 +1,27 @@
+/*
+ * Outcomes: what became of each recipient, in the delivery, in the log and in the counters. Worker's thread
+ * only.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/outbound/job.h"
+#include "proto/slice.h"
+
+/* The first digit of the reply decides (RFC 5321 §4.2.1): 2xx delivered, 5xx bounced, the rest deferred. */
+void outcome_by_reply(struct job *job, struct queue_target *target, uint16_t code, struct smtp_slice reply);
+
+/* The same for every target that has no outcome yet. */
+void outcome_rest_by_reply(struct job *job, uint16_t code, struct smtp_slice reply);
+
+/* Our own verdict for every target that has none yet: QUEUE_DONE (bounced), QUEUE_DEFER or QUEUE_RETRY
+ * (untried; not logged). `reason` begins with an enhanced status code. */
+void outcome_rest(struct job *job, enum queue_outcome outcome, struct smtp_slice reason);
+
+/* The rest is deferred although the peer may have taken the message: it will perhaps get it twice. */
+void outcome_rest_unknown(struct job *job, struct smtp_slice reason);
+
+/* Logs the targets that the queue gave up because of their age. */
+void outcome_expired(struct outbound *outbound, const struct queue_delivery *delivery, const char *site_name);

@@ -1,0 +1,172 @@
+/* What waits for a site: in the lanes of the queue, and here. */
+#include <assert.h>
+
+#include "gateway/outbound/job.h"
+#include "gateway/outbound/lane.h"
+#include "gateway/outbound/outcome.h"
+#include "gateway/outbound/site.h"
+
+enum {
+    DEFER_OLD_MAX = 100,
+    NO_MEMORY_US = 100000, /* the queue had none for a delivery: ask again */
+};
+
+static bool lane_rides(void *context, struct queue_lane *lane)
+{
+    const struct lane_link *link = queue_lane_user(lane);
+    return link != NULL && link->site == context;
+}
+
+static void defer_job(struct job *job)
+{
+    const char *reason = job->site->reason;
+    outcome_rest(job, QUEUE_DEFER, (struct smtp_slice){reason, (uint32_t)strlen(reason)});
+    job_over(job);
+}
+
+void site_push_job(struct site *site, struct job *job, bool first)
+{
+    assert(job->site == site && job->state == JOB_WAITING);
+    if (first)
+        list_push_front(&site->jobs, &job->link);
+    else
+        list_push_back(&site->jobs, &job->link);
+    site->job_count++;
+    site_touch(site);
+}
+
+struct job *site_pop_job(struct site *site)
+{
+    struct list *link = list_pop_front(&site->jobs);
+
+    if (link == NULL)
+        return NULL;
+    assert(site->job_count > 0);
+    site->job_count--;
+    return list_entry(link, struct job, link);
+}
+
+void site_return_jobs(struct site *site)
+{
+    struct job *job;
+    while ((job = site_pop_job(site)) != NULL)
+        job_over(job); /* its targets still say QUEUE_RETRY */
+    assert(site->job_count == 0);
+}
+
+/* The common part of both kinds of queue_taken. */
+static struct job *taken(struct site *site, struct queue_delivery *delivery)
+{
+    struct job *job = NULL;
+
+    assert(site->taking > 0);
+    site->taking--;
+    if (delivery != NULL) {
+        delivery->user = NULL;
+        job = job_new(site, delivery);
+    }
+    if (job != NULL && envelope_decode(delivery->meta, delivery->meta_size, &job->envelope) < 0)
+        job->envelope = (struct envelope){0}; /* decided when it is to be sent */
+    site_unuse(site);
+    return job;
+}
+
+static void taken_to_wait(void *context, struct queue_delivery *delivery)
+{
+    struct site *site = context;
+    struct job *job = taken(site, delivery);
+    if (job != NULL)
+        site_push_job(site, job, false);
+}
+
+static void taken_to_defer(void *context, struct queue_delivery *delivery)
+{
+    struct job *job = taken(context, delivery);
+    if (job != NULL)
+        defer_job(job);
+}
+
+static bool take_from(struct site *site, struct lane_link *link, queue_taken *then)
+{
+    site->taking++;
+    site_use(site);
+    if (queue_take(link->lane, site->recipients_per_message, lane_rides, then, site))
+        return true; /* the lane, and `link` with it, may be gone */
+    site->taking--;
+    site_unuse(site);
+    if (queue_lane_ready_count(link->lane) == 0)
+        list_remove(&link->ready_link); /* lane_ready brings it back */
+    else
+        site_set_alarm(site, loop_now_us(site->outbound->options.loop) + NO_MEMORY_US);
+    return false;
+}
+
+/* The lanes take turns. */
+static struct lane_link *next_lane(struct site *site)
+{
+    struct list *first = list_pop_front(&site->ready);
+
+    if (first == NULL)
+        return NULL;
+    list_push_back(&site->ready, first);
+    return list_entry(first, struct lane_link, ready_link);
+}
+
+static bool take_next(struct site *site, queue_taken *then)
+{
+    struct lane_link *link;
+
+    while ((link = next_lane(site)) != NULL) {
+        if (take_from(site, link, then))
+            return true;
+        if (!list_is_empty(&link->ready_link))
+            return false; /* no memory */
+    }
+    return false;
+}
+
+bool site_take(struct site *site)
+{
+    return take_next(site, taken_to_wait);
+}
+
+void site_defer_head(struct site *site)
+{
+    struct job *job = site_pop_job(site);
+    if (job != NULL)
+        defer_job(job);
+    else
+        (void)take_next(site, taken_to_defer);
+}
+
+void site_defer_old(struct site *site)
+{
+    struct outbound *outbound = site->outbound;
+    int64_t oldest_ms =
+        (int64_t)loop_now_wall_ms(outbound->options.loop) - (int64_t)outbound->config->retry.max_age_ms;
+
+    for (uint32_t i = 0; i < DEFER_OLD_MAX; i++) {
+        struct lane_link *link = next_lane(site);
+        if (link == NULL)
+            return;
+        if (queue_lane_head_arrival_ms(link->lane) < oldest_ms)
+            (void)take_from(site, link, taken_to_defer);
+    }
+}
+
+uint64_t site_waiting(struct site *site, uint64_t enough)
+{
+    uint64_t count = (uint64_t)site->job_count + site->taking;
+
+    list_each_safe(item, &site->ready)
+    {
+        if (count >= enough)
+            break;
+        struct lane_link *link = list_entry(item, struct lane_link, ready_link);
+        uint64_t ready = queue_lane_ready_count(link->lane);
+        if (ready == 0)
+            list_remove(item); /* emptied by a ride; lane_ready brings it back */
+        count += ready;
+    }
+    return count;
+}

@@ -1,0 +1,106 @@
+/* A worker: one pinned thread with its own ring, listeners, sessions, queue shards and pools to next hops.
+ *
+ * Workers share nothing but what is marked so. They talk through mailboxes: bounded rings of tagged pointers, see
+ * worker_post. The wiring of the rooms is here and in main.c.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/config.h"
+#include "gateway/base/counters.h"
+#include "gateway/base/log.h"
+#include "gateway/base/pool.h"
+#include "gateway/inbound/inbound.h"
+#include "gateway/net/listener.h"
+#include "gateway/net/loop.h"
+#include "gateway/outbound/outbound.h"
+#include "gateway/spool.h"
+#include "queue/queue.h"
+
+struct gateway;
+
+/* What a letter in a mailbox is: kept in the low bits of the pointer, which are zero in all that we send. */
+enum letter {
+    LETTER_DELIVER, /* struct queue_delivery: deliver it and send it home */
+    LETTER_HOME,    /* struct queue_delivery: of this worker, with its outcomes */
+    LETTER_ACCEPT,  /* a connected socket and its listener's number, no pointer */
+    LETTER_CONFIG,  /* struct config: adopt it */
+    LETTER_PUBLISH, /* bring the counters up to date */
+    LETTER_DRAIN,   /* take nothing new, end what is open */
+    LETTER_STOP,    /* write what is pending, then leave the loop */
+};
+
+/* A shard of the queue with its files. */
+struct shard {
+    struct spool spool;
+    struct queue *queue; /* owner thread; as a name: any thread */
+    struct worker *worker;
+    uint32_t number;
+};
+
+struct worker_listener {
+    struct listener listener;
+    struct worker *worker;
+    uint32_t index; /* of the section in the configuration */
+    int fd;         /* bound by the main thread */
+    bool stopped;
+};
+
+struct worker {
+    /* immutable after start */
+    struct gateway *gateway;
+    uint32_t index;
+    int cpu; /* to be pinned to; -1: not */
+    pthread_t thread;
+    struct loop *loop;
+    struct log_writer *log;
+    struct shard *shards; /* the first takes new messages; others are left by a run with more workers */
+    uint32_t shard_count;
+    struct worker_listener *listeners;
+    uint32_t listener_count;
+
+    /* any thread (atomic) */
+    struct counters counters;
+    struct ring mailbox;
+    _Atomic uint32_t sessions;        /* open inbound ones; relaxed, a hint for balancing */
+    _Atomic(const struct config *) adopted; /* release; the control thread's acquire frees older ones */
+    _Atomic uint32_t published;       /* LETTER_PUBLISH answered; release */
+    _Atomic bool quiet;               /* draining is over; release */
+    _Atomic bool ready;               /* takes connections; release */
+    _Atomic int start_error;          /* negative errno, before ready */
+
+    /* owner thread */
+    struct pool pool;
+    struct inbound inbound;
+    struct outbound outbound;
+    struct loop_hook hook;
+    const struct config *config;
+    struct queue_delivery *homeless; /* deliveries whose home mailbox was full */
+    int64_t next_tick_ms;
+    uint64_t drain_until_us; /* 0: not draining */
+    bool draining_out;       /* inbound is done, outbound is ending */
+    bool stopping;
+};
+
+/* What the workers share. */
+struct gateway {
+    struct worker *workers;
+    uint32_t worker_count;
+    struct shard *shards; /* all of them, in order of number */
+    uint32_t shard_count;
+    struct log *log;
+    _Atomic uint32_t connections; /* open inbound ones, over all workers */
+    uint64_t start_wall_ms;
+};
+
+/* Starts the thread. The fields up to `listener_count`, save loop, are set. 0 or a negative errno. */
+int worker_start(struct worker *worker, const struct config *config) __attribute__((warn_unused_result));
+
+/* Puts a letter into the worker's mailbox and wakes it. `self`: the sending worker, NULL for the control thread. False:
+ * the mailbox is full. */
+bool worker_post(struct worker *worker, struct worker *self, enum letter letter, void *content)
+    __attribute__((warn_unused_result));
