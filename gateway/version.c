@@ -1,12 +1,12 @@
 #include "gateway/version.h"
 
-#include <confuse.h>
 #include <gnu/libc-version.h>
 #include <ldns/ldns.h>
 #include <liburing.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "gateway/base/config.h"
 #include "gateway/net/tls.h"
 
 extern int mallctl(const char *name, void *old, size_t *old_size, void *new_value, size_t new_size)
@@ -36,7 +36,7 @@ void version_print(void)
     else
         printf("allocator of glibc %s (built without jemalloc)\n", gnu_get_libc_version());
     printf("ldns %s\n", ldns_version());
-    printf("libConfuse %s\n", confuse_version);
+    printf("libConfuse %s\n", config_library_version());
 }
 
 int version_check(void)

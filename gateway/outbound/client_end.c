@@ -71,6 +71,8 @@ void client_end(struct client *client, enum client_end end, struct smtp_slice re
         return;
     if (client->job_count == 2 && (end == CLIENT_END_LOST || end == CLIENT_END_BROKEN))
         endpoint_overlap_broke(client->endpoint);
+    else if (end == CLIENT_END_DONE)
+        client->endpoint->breaks = 0;
     client_enter(client, CLIENT_CLOSING);
     client_leave_room(client);
     list_remove(&client->feeding_link);

@@ -148,8 +148,6 @@ static void measure_end(struct client *client, const struct job *job)
     uint32_t sample_us = took_us < UINT32_MAX / 8 ? (uint32_t)took_us : UINT32_MAX / 8;
 
     site->end_us = site->end_us - site->end_us / 8 + sample_us / 8;
-    if (client->job_count == 2)
-        client->endpoint->breaks = 0;
 }
 
 static void on_end(struct client *client, struct client_command command, uint16_t code,

@@ -27,7 +27,7 @@ struct endpoint {
     uint64_t left_out_until_us;    /* monotonic; 0: may be tried */
     uint32_t backoff_ms;           /* the last one; 0: none since the last success */
     uint32_t established;          /* sessions that got beyond the greeting */
-    uint32_t breaks;               /* in a row, while two messages were in flight */
+    uint32_t breaks; /* while two messages were in flight, since a conversation that ended well */
     enum gear gear_max;
 };
 

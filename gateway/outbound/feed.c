@@ -111,7 +111,6 @@ static bool window_start(struct feed_window *window, uint32_t index)
         .done = window_read,
     };
     job->holds++;
-    COUNTER_ADD(outbound->options.counters, reads_from_disk, 1);
     outbound->options.read_piece(outbound->options.context, &window->read);
     return true;
 }

@@ -221,7 +221,6 @@ void outbound_come_home(struct outbound *outbound, struct queue_delivery *delive
     struct site *site = delivery->user; /* as it was when it was handed over */
 
     assert(site != NULL && site->handed > 0);
-    COUNTER_ADD(outbound->options.counters, handoffs_done, 1);
     site->handed--;
     site_touch(site);
     delivery_settle(outbound, delivery, site->name);

@@ -189,7 +189,6 @@ static bool offer(struct site *site, struct job *job)
     delivery->user = site;
     if (outbound->options.hand_over(outbound->options.context, site->index, delivery)) {
         site->handed++;
-        COUNTER_ADD(outbound->options.counters, handoffs_sent, 1);
         return true;
     }
     delivery->user = NULL;

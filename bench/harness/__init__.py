@@ -1,0 +1,1 @@
+"""The parts of bench/compare: namespace, groups, servers, one run, the report."""
