@@ -18,9 +18,9 @@
 #include "gateway/worker.h"
 
 enum {
-    POLL_MS = 50,         /* how long a log line may wait to be written */
-    PUBLISH_MS = 500,     /* for the workers to bring their counters up to date */
-    POST_TRIES = 1000,    /* a mailbox that stays full for a second has a dead owner */
+    POLL_MS = 50,      /* how long a log line may wait to be written */
+    PUBLISH_MS = 500,  /* for the workers to bring their counters up to date */
+    POST_TRIES = 1000, /* a mailbox that stays full for a second has a dead owner */
 };
 
 struct old_config {
@@ -31,8 +31,8 @@ struct old_config {
 struct control {
     struct gateway gateway;
     const char *config_path;
-    struct config *config;       /* in force */
-    struct old_config *old;      /* until every worker has left them */
+    struct config *config;  /* in force */
+    struct old_config *old; /* until every worker has left them */
     struct log_writer *log;
     int signals;
     bool draining;
@@ -40,7 +40,8 @@ struct control {
     uint32_t publishes; /* letters sent */
 };
 
-/* --- Talking to workers ------------------------------------------------------------------------------------------ */
+/* --- Talking to workers
+ * ------------------------------------------------------------------------------------------ */
 
 static void post_all(struct control *control, enum letter letter, void *content)
 {
@@ -63,7 +64,8 @@ static bool all_quiet(const struct control *control)
 static bool all_adopted(const struct control *control)
 {
     for (uint32_t i = 0; i < control->gateway.worker_count; i++)
-        if (atomic_load_explicit(&control->gateway.workers[i].adopted, memory_order_acquire) != control->config)
+        if (atomic_load_explicit(&control->gateway.workers[i].adopted, memory_order_acquire) !=
+            control->config)
             return false;
     return true;
 }
@@ -80,7 +82,8 @@ static void free_old(struct control *control)
     }
 }
 
-/* --- Signals ----------------------------------------------------------------------------------------------------- */
+/* --- Signals
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void reload_failed(struct control *control, const char *reason)
 {
@@ -108,7 +111,8 @@ static void reload(struct control *control)
         free(old);
         return;
     }
-    int reopened = log_configure(control->gateway.log, config->log.destination, config->log.format, config->log.level);
+    int reopened =
+        log_configure(control->gateway.log, config->log.destination, config->log.format, config->log.level);
     if (reopened == 0)
         reopened = log_reopen(control->gateway.log);
     *old = (struct old_config){control->config, control->old};
@@ -129,7 +133,8 @@ static void wait_published(const struct control *control)
 {
     uint64_t until_us = clock_monotonic_us() + (uint64_t)PUBLISH_MS * 1000;
     for (uint32_t i = 0; i < control->gateway.worker_count; i++)
-        while (atomic_load_explicit(&control->gateway.workers[i].published, memory_order_acquire) < control->publishes &&
+        while (atomic_load_explicit(&control->gateway.workers[i].published, memory_order_acquire) <
+                   control->publishes &&
                clock_monotonic_us() < until_us)
             usleep(500);
 }
@@ -171,7 +176,8 @@ static void terminate(struct control *control)
     }
     control->draining = true;
     if (log_begin(control->log, &line, LOG_DRAIN, LOG_NOTICE)) {
-        log_u64(&line, "connections", atomic_load_explicit(&control->gateway.connections, memory_order_relaxed));
+        log_u64(&line, "connections",
+                atomic_load_explicit(&control->gateway.connections, memory_order_relaxed));
         log_end(&line);
     }
     post_all(control, LETTER_DRAIN, NULL);
@@ -190,7 +196,8 @@ static void hear_signals(struct control *control)
     }
 }
 
-/* --- Starting ---------------------------------------------------------------------------------------------------- */
+/* --- Starting
+ * ---------------------------------------------------------------------------------------------------- */
 
 static int complain(int code, const char *what, const char *about, int error)
 {
@@ -239,8 +246,8 @@ static int make_workers(struct control *control)
     return 0;
 }
 
-/* Shard i belongs to worker i modulo their number: the first of each worker takes new mail, and those beyond, which a run
- * with more workers left, are emptied. They lie beside each other for each worker. */
+/* Shard i belongs to worker i modulo their number: the first of each worker takes new mail, and those beyond,
+ * which a run with more workers left, are emptied. They lie beside each other for each worker. */
 static void deal_shards(struct gateway *gateway)
 {
     uint32_t at = 0;
@@ -273,7 +280,8 @@ static int bind_worker(struct worker *worker, const struct config *config)
     for (size_t i = 0; i < config->listener_count; i++)
         for (size_t b = 0; b < config->listeners[i].bind_count; b++) {
             const struct sockaddr_storage *address = &config->listeners[i].binds[b];
-            int fd = listener_open_socket((const struct sockaddr *)address, address_size((const struct sockaddr *)address));
+            int fd = listener_open_socket((const struct sockaddr *)address,
+                                          address_size((const struct sockaddr *)address));
             if (fd < 0)
                 return fd;
             worker->listeners[worker->listener_count++] =
@@ -282,7 +290,8 @@ static int bind_worker(struct worker *worker, const struct config *config)
     return 0;
 }
 
-/* SO_REUSEPORT would let a second gateway of the same user share our ports unnoticed: bind once without it first. */
+/* SO_REUSEPORT would let a second gateway of the same user share our ports unnoticed: bind once without it
+ * first. */
 static int bind_probe(const struct config *config, char where[ADDRESS_TEXT_SIZE])
 {
     for (size_t i = 0; i < config->listener_count; i++)
@@ -297,7 +306,8 @@ static int bind_probe(const struct config *config, char where[ADDRESS_TEXT_SIZE]
             if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
                 (address->ss_family == AF_INET6 &&
                  setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
-                bind(fd, (const struct sockaddr *)address, address_size((const struct sockaddr *)address)) < 0)
+                bind(fd, (const struct sockaddr *)address, address_size((const struct sockaddr *)address)) <
+                    0)
                 error = -errno;
             close(fd);
             if (error)
@@ -417,7 +427,8 @@ static int start(struct control *control)
     return start_workers(control);
 }
 
-/* --- Running ----------------------------------------------------------------------------------------------------- */
+/* --- Running
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void stop_workers(struct control *control)
 {

@@ -1,5 +1,5 @@
-/* The control thread: starts the workers, writes the log, hears signals, hands out new configurations, ends it all. It is
- * the main thread; it never blocks a worker, and no worker waits for it.
+/* The control thread: starts the workers, writes the log, hears signals, hands out new configurations, ends
+ * it all. It is the main thread; it never blocks a worker, and no worker waits for it.
  */
 #pragma once
 

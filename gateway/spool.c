@@ -45,7 +45,8 @@ static struct spool *spool_of(struct storage *storage)
     return (struct spool *)(void *)storage;
 }
 
-/* --- Names ------------------------------------------------------------------------------------------------------- */
+/* --- Names
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void slot_name(char name[32], uint32_t slot)
 {
@@ -72,14 +73,16 @@ int spool_count_shards(const char *data_dir)
     const struct dirent *entry;
     while ((entry = readdir(directory))) {
         int number = -1;
-        if (sscanf(entry->d_name, "shard-%d", &number) == 1 && number >= 0 && number < SHARDS_MAX && number >= count)
+        if (sscanf(entry->d_name, "shard-%d", &number) == 1 && number >= 0 && number < SHARDS_MAX &&
+            number >= count)
             count = number + 1;
     }
     closedir(directory);
     return count;
 }
 
-/* --- Files ------------------------------------------------------------------------------------------------------- */
+/* --- Files
+ * ------------------------------------------------------------------------------------------------------- */
 
 static int slot_open(struct spool *spool, uint32_t slot, int flags)
 {
@@ -155,7 +158,8 @@ static int spool_discard(struct storage *storage, uint32_t slot)
     return unlinkat(spool->directory, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* --- Reading and writing ----------------------------------------------------------------------------------------- */
+/* --- Reading and writing
+ * ----------------------------------------------------------------------------------------- */
 
 static void transfer_done(struct completion *completion, int32_t result, uint32_t flags);
 
@@ -211,8 +215,8 @@ static void transfer_done(struct completion *completion, int32_t result, uint32_
         op->done(op, 0);
 }
 
-static void transfer(struct spool *spool, struct loop *loop, struct storage_op *op, uint32_t slot, uint64_t offset,
-                     uint8_t *buffer, size_t size, bool writing)
+static void transfer(struct spool *spool, struct loop *loop, struct storage_op *op, uint32_t slot,
+                     uint64_t offset, uint8_t *buffer, size_t size, bool writing)
 {
     struct spool_op *self = op_of(op);
     *self = (struct spool_op){
@@ -253,7 +257,8 @@ void spool_read(struct spool *spool, struct loop *loop, struct storage_op *op, u
     transfer(spool, loop, op, slot, offset, buffer, size, false);
 }
 
-/* --- Preparing a slot -------------------------------------------------------------------------------------------- */
+/* --- Preparing a slot
+ * -------------------------------------------------------------------------------------------- */
 
 /* Reserve the blocks, write zeros over all of them, sync the file and then its folder. */
 static void fill_done(struct completion *completion, int32_t result, uint32_t flags);
@@ -372,7 +377,8 @@ static void spool_prepare(struct storage *storage, struct storage_op *op, uint32
     io_uring_prep_fallocate(loop_sqe(spool->loop, &self->completion), self->fd, 0, 0, (off_t)self->left);
 }
 
-/* --- Life -------------------------------------------------------------------------------------------------------- */
+/* --- Life
+ * -------------------------------------------------------------------------------------------------------- */
 
 static const struct storage_methods spool_methods = {
     .list = spool_list,
@@ -413,7 +419,8 @@ int spool_init(struct spool *spool, const char *data_dir, uint32_t shard, uint64
     spool->directory = folder_open(data_dir, shard);
     if (spool->directory < 0)
         return spool->directory;
-    spool->fds = mmap(NULL, SPOOL_SLOTS_MAX * sizeof(int), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    spool->fds =
+        mmap(NULL, SPOOL_SLOTS_MAX * sizeof(int), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (spool->fds == MAP_FAILED) {
         close(spool->directory);
         return -ENOMEM;

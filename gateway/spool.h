@@ -1,8 +1,9 @@
 /* The spool: queue/storage.h on real files, with a worker's io_uring.
  *
- * One shard's slots are the files DATA_DIR/shard-NNN/NNNNNN.segment. They are written with O_DIRECT and O_DSYNC, so that a
- * completed write is on disk; where a file system refuses direct I/O, writes are followed by fdatasync. Slots are
- * filled with zeros before their first use, so that a later write changes no metadata.
+ * One shard's slots are the files DATA_DIR/shard-NNN/NNNNNN.segment. They are written with O_DIRECT and
+ * O_DSYNC, so that a completed write is on disk; where a file system refuses direct I/O, writes are followed
+ * by fdatasync. Slots are filled with zeros before their first use, so that a later write changes no
+ * metadata.
  *
  * Threads: the owner's, but for spool_read, which any worker calls with its own loop for a slot that a live
  * message of the shard lies in.
@@ -31,8 +32,8 @@ struct spool {
     int *fds;    /* by slot; -1: none */
 };
 
-/* Opens, and makes if missing, the folder of a shard. 0 or a negative errno. The loop is set by spool_attach before the
- * first asynchronous call. */
+/* Opens, and makes if missing, the folder of a shard. 0 or a negative errno. The loop is set by spool_attach
+ * before the first asynchronous call. */
 int spool_init(struct spool *spool, const char *data_dir, uint32_t shard, uint64_t segment_size,
                const struct spool_limits *limits) __attribute__((warn_unused_result));
 void spool_deinit(struct spool *spool);

@@ -23,7 +23,8 @@ enum {
 extern int mallctl(const char *name, void *old, size_t *old_size, void *new_value, size_t new_size)
     __attribute__((weak));
 
-/* --- Mail between threads ---------------------------------------------------------------------------------------- */
+/* --- Mail between threads
+ * ---------------------------------------------------------------------------------------- */
 
 bool worker_post(struct worker *worker, struct worker *self, enum letter letter, void *content)
 {
@@ -106,7 +107,8 @@ static bool read_mail(void *context)
     return any;
 }
 
-/* --- The queue's callbacks --------------------------------------------------------------------------------------- */
+/* --- The queue's callbacks
+ * --------------------------------------------------------------------------------------- */
 
 static void on_lane_ready(void *context, struct queue_lane *lane)
 {
@@ -222,7 +224,8 @@ static int shard_open(struct worker *worker, struct shard *shard, const struct c
     retry_options(config, &options);
     struct spool_limits limits = {config->limits.min_free_disk_bytes, config->limits.min_free_disk_percent};
     uint64_t begin = clock_monotonic_us();
-    int error = spool_init(&shard->spool, config->data_dir, shard->number, config->queue.segment_size_bytes, &limits);
+    int error =
+        spool_init(&shard->spool, config->data_dir, shard->number, config->queue.segment_size_bytes, &limits);
     if (error)
         return error;
     spool_attach(&shard->spool, worker->loop);
@@ -234,7 +237,8 @@ static int shard_open(struct worker *worker, struct shard *shard, const struct c
     return 0;
 }
 
-/* --- Outbound's needs -------------------------------------------------------------------------------------------- */
+/* --- Outbound's needs
+ * -------------------------------------------------------------------------------------------- */
 
 static void send_home(void *context, struct queue_delivery *delivery)
 {
@@ -303,10 +307,11 @@ static void read_piece(void *context, struct outbound_read *read)
                read->range.size);
 }
 
-/* --- Listening --------------------------------------------------------------------------------------------------- */
+/* --- Listening
+ * --------------------------------------------------------------------------------------------------- */
 
-/* The kernel spreads connections by chance; ten of them can land on one worker. A worker that has clearly more than the
- * idlest one gives the next away. */
+/* The kernel spreads connections by chance; ten of them can land on one worker. A worker that has clearly
+ * more than the idlest one gives the next away. */
 static struct worker *accept_where(struct worker *worker)
 {
     uint32_t mine = inbound_session_count(&worker->inbound);
@@ -314,7 +319,8 @@ static struct worker *accept_where(struct worker *worker)
     uint32_t least = mine;
     for (uint32_t i = 0; i < worker->gateway->worker_count; i++) {
         struct worker *other = &worker->gateway->workers[i];
-        uint32_t theirs = other == worker ? mine : atomic_load_explicit(&other->sessions, memory_order_relaxed);
+        uint32_t theirs =
+            other == worker ? mine : atomic_load_explicit(&other->sessions, memory_order_relaxed);
         if (theirs < least) {
             least = theirs;
             best = other;
@@ -329,7 +335,8 @@ static void on_accept(void *context, int fd)
     struct worker *worker = listener->worker;
     struct worker *target = accept_where(worker);
     if (target != worker) {
-        /* Counted at once, or a burst would all go to the same one. The target sets it right when it has it. */
+        /* Counted at once, or a burst would all go to the same one. The target sets it right when it has it.
+         */
         atomic_fetch_add_explicit(&target->sessions, 1, memory_order_relaxed);
         if (worker_post(target, worker, LETTER_ACCEPT, accept_letter(fd, listener->index)))
             return;
@@ -343,7 +350,8 @@ static void on_exhausted(void *context, int error)
     struct log_line line;
     if (!log_begin(listener->worker->log, &line, LOG_CAUTION, LOG_WARNING))
         return;
-    log_text(&line, "reason", "no connection can be accepted for a moment: too many open files, or no memory");
+    log_text(&line, "reason",
+             "no connection can be accepted for a moment: too many open files, or no memory");
     log_errno(&line, "error", error);
     log_end(&line);
 }
@@ -356,7 +364,8 @@ static void on_stopped(void *context)
 
 static const struct listener_handler listener_handler = {on_accept, on_exhausted, on_stopped};
 
-/* --- Turns ------------------------------------------------------------------------------------------------------- */
+/* --- Turns
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void worker_adopt(struct worker *worker, const struct config *config)
 {
@@ -461,7 +470,8 @@ static void worker_drain(struct worker *worker)
     inbound_drain(&worker->inbound);
 }
 
-/* First those who send to us, then what we send, each within its time; then the worker is quiet until all are. */
+/* First those who send to us, then what we send, each within its time; then the worker is quiet until all
+ * are. */
 static void drain_on(struct worker *worker)
 {
     uint64_t now_us = loop_now_us(worker->loop);
@@ -477,7 +487,8 @@ static void drain_on(struct worker *worker)
         worker->drain_until_us = UINT64_MAX;
         outbound_stop(&worker->outbound);
     }
-    bool quiet = outbound_session_count(&worker->outbound) == 0 && deliveries_out(worker) == 0 && !worker->homeless;
+    bool quiet =
+        outbound_session_count(&worker->outbound) == 0 && deliveries_out(worker) == 0 && !worker->homeless;
     atomic_store_explicit(&worker->quiet, quiet, memory_order_release);
 }
 
@@ -513,7 +524,8 @@ static void on_begin(void *context)
     log_set_time(worker->log, loop_now_wall_ms(worker->loop) * 1000);
 }
 
-/* --- Life -------------------------------------------------------------------------------------------------------- */
+/* --- Life
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void pin(const struct worker *worker)
 {

@@ -1,7 +1,7 @@
 /* A worker: one pinned thread with its own ring, listeners, sessions, queue shards and pools to next hops.
  *
- * Workers share nothing but what is marked so. They talk through mailboxes: bounded rings of tagged pointers, see
- * worker_post. The wiring of the rooms is here and in main.c.
+ * Workers share nothing but what is marked so. They talk through mailboxes: bounded rings of tagged pointers,
+ * see worker_post. The wiring of the rooms is here and in main.c.
  */
 #pragma once
 
@@ -66,12 +66,12 @@ struct worker {
     /* any thread (atomic) */
     struct counters counters;
     struct ring mailbox;
-    _Atomic uint32_t sessions;        /* open inbound ones; relaxed, a hint for balancing */
+    _Atomic uint32_t sessions;              /* open inbound ones; relaxed, a hint for balancing */
     _Atomic(const struct config *) adopted; /* release; the control thread's acquire frees older ones */
-    _Atomic uint32_t published;       /* LETTER_PUBLISH answered; release */
-    _Atomic bool quiet;               /* draining is over; release */
-    _Atomic bool ready;               /* takes connections; release */
-    _Atomic int start_error;          /* negative errno, before ready */
+    _Atomic uint32_t published;             /* LETTER_PUBLISH answered; release */
+    _Atomic bool quiet;                     /* draining is over; release */
+    _Atomic bool ready;                     /* takes connections; release */
+    _Atomic int start_error;                /* negative errno, before ready */
 
     /* owner thread */
     struct pool pool;
@@ -100,7 +100,7 @@ struct gateway {
 /* Starts the thread. The fields up to `listener_count`, save loop, are set. 0 or a negative errno. */
 int worker_start(struct worker *worker, const struct config *config) __attribute__((warn_unused_result));
 
-/* Puts a letter into the worker's mailbox and wakes it. `self`: the sending worker, NULL for the control thread. False:
- * the mailbox is full. */
+/* Puts a letter into the worker's mailbox and wakes it. `self`: the sending worker, NULL for the control
+ * thread. False: the mailbox is full. */
 bool worker_post(struct worker *worker, struct worker *self, enum letter letter, void *content)
     __attribute__((warn_unused_result));

@@ -99,7 +99,7 @@ static void fill_pieces(struct delivery *delivery)
     for (uint32_t i = 0; i < delivery->view.head.piece_count; i++) {
         const struct format_piece *piece = &delivery->view.pieces[i];
         const struct segment *segment = segment_find(&wal->segments, piece->segment);
-        const void *data = wal_resident(wal, piece);
+        const void *data = delivery->entries[0]->message->damaged ? NULL : wal_resident(wal, piece);
         if (data)
             wal_pin(wal, piece);
         delivery->pub.pieces[i] = (struct queue_piece){

@@ -122,6 +122,9 @@ void message_free(struct queue *queue, struct message *message)
         return;
     segment_unhold(&message->holder);
     for (uint32_t i = 0; i < message->entry_count; i++)
+        if (message->entries[i].state == ENTRY_READY)
+            lane_remove(&message->entries[i]);
+    for (uint32_t i = 0; i < message->entry_count; i++)
         if (message->entries[i].state != ENTRY_GONE)
             lane_unref(message->entries[i].lane);
     memory_free(&queue->memory, message, message_size(message->entry_count));

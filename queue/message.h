@@ -54,6 +54,8 @@ struct message {
     uint32_t left;   /* entries not GONE */
     bool claimed;    /* its pieces count as live in their pages */
     bool moving;
+    bool damaged; /* a copy of content that failed its check is in memory: it must be read back, to fail again
+                   */
     struct entry entries[];
 };
 

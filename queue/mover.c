@@ -210,7 +210,9 @@ static int mover_copy(struct mover *mover, const struct format_piece *piece, con
     if (taken < 0)
         return (int)taken;
     assert(is_new);
-    none.crc = copy_crc(piece, content, &none);
+    uint32_t crc = copy_crc(piece, content, &none);
+    mover->message->damaged |= crc != none.crc;
+    none.crc = crc;
     mover->copies[mover->copy_count++] = none;
     mover_hold(mover, &none);
     mover->piece_done += (uint32_t)taken;

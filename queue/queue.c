@@ -90,6 +90,7 @@ void queue_close(struct queue *queue)
         return;
     assert(queue->operations == 0);
     queue->options.callbacks = NULL;
+    wal_cancel(&queue->wal);
     mover_free(queue);
     close_messages(queue);
     schedule_deinit(&queue->schedule);

@@ -264,7 +264,7 @@ struct queue_stats {
     uint64_t messages;   /* in the queue now */
     uint64_t recipients; /* waiting, deferred or out, now */
     uint64_t deferred;   /* entries waiting for their time, now */
-    uint32_t out;         /* deliveries taken and not yet released */
+    uint32_t out;        /* deliveries taken and not yet released */
     uint64_t segments;   /* in use now */
     uint64_t segments_spare;
     uint64_t pages; /* in memory now */

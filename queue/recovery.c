@@ -260,6 +260,12 @@ static int replay_commit(struct recovery *r, const struct format_record *record,
         message_unlist(r, former);
         message_free(r->queue, former);
     }
+    /* R12: content before the tail: it was settled, and only the outcome is lost. */
+    uint32_t first = r->queue->wal.segments.segments[0]->sequence;
+    if ((int32_t)(commit_oldest_segment(&view, where->segment) - first) < 0) {
+        r->found->orphans++;
+        return 0;
+    }
     struct message *message = message_new(r->queue, record->id, &envelope, &error);
     if (!message && error == -EBADMSG)
         r->found->damaged_records++;
@@ -431,7 +437,8 @@ static int reader_trouble(struct recovery *r, const struct segment *segment, str
     if (error)
         return error;
     uint64_t acknowledged = next.acknowledged > reader->known ? next.acknowledged : reader->known;
-    uint64_t lowest = reader->expected ? reader->expected : segment->previous + 1;
+    uint64_t before = segment->previous > r->queue->wal.durable ? segment->previous : r->queue->wal.durable;
+    uint64_t lowest = reader->expected ? reader->expected : before + 1;
     if (next.offset > reader->offset && next.number == reader->expected && reader->expected) {
         reader->offset = next.offset; /* there is just a gap */
         return 0;
@@ -654,7 +661,8 @@ int queue_recover(struct queue *queue, struct queue_recovery *recovery)
     }
     wal->next_number = r.last_number + 1;
     /* Ids count up from the time of the start, which keeps them apart from those before. */
-    queue->next_id = (uint64_t)queue->options.shard << 56 | (uint64_t)seconds << 24;
+    queue->next_id =
+        (uint64_t)queue->options.shard << 56 | ((uint64_t)queue->now_ms << 14 & ~(UINT64_C(0xff) << 56));
     if (queue->next_id <= r.highest_id)
         queue->next_id = r.highest_id + 1;
     return error;

@@ -166,6 +166,15 @@ void segment_recycle(struct segment_table *table, uint32_t tail, uint32_t spare_
     memmove(table->segments, table->segments + gone, table->count * sizeof(table->segments[0]));
 }
 
+bool segment_steal(struct segment_table *table)
+{
+    segment_release(table);
+    if (table->released == 0)
+        return false;
+    segment_recycle(table, table->segments[0]->sequence + 1, UINT32_MAX);
+    return true;
+}
+
 static void prepared(struct storage_op *op, int32_t result)
 {
     struct segment_table *table =

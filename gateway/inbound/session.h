@@ -138,7 +138,7 @@ void session_end_transaction(struct session *session);
 /* Lets what is queued go out, then closes. Not while a commit is under way. */
 void session_end(struct session *session, enum session_reason reason);
 
-/* Gives the client 421 and the reason, then ends. */
+/* Gives the client a 421, then ends; the log learns of it by the reason of the `disconnect`. */
 void session_end_with(struct session *session, enum reply_id reply, enum session_reason reason);
 
 /* Reads on if nothing stands against it. */

@@ -37,9 +37,11 @@ static bool conn_wants_bytes(const struct conn *conn)
     return conn->state == CONN_FINISHING || conn->state == CONN_LINGERING;
 }
 
+/* While bytes are held the kernel keeps what follows, or a peer that never pauses would make us hold ever
+ * more. */
 void conn_receive_continue(struct conn *conn)
 {
-    if (conn->rx == CONN_RX_OFF && conn_wants_bytes(conn))
+    if (conn->rx == CONN_RX_OFF && conn->held_first == NULL && conn_wants_bytes(conn))
         conn_receive_arm(conn, 0);
 }
 
@@ -170,6 +172,8 @@ static void conn_deliver_held(struct conn *conn)
         size_t consumed = conn_give(conn, piece->bytes, piece->size);
         if (conn->state != CONN_OPEN) {
             conn_drop_held(conn);
+            if (conn->state != CONN_CLOSING)
+                conn_receive_continue(conn);
             return;
         }
         conn->held_bytes -= consumed;
@@ -181,11 +185,15 @@ static void conn_deliver_held(struct conn *conn)
         if (conn->held_first == NULL)
             conn->held_last = NULL;
         buffers_release(&conn->loop->buffers, piece);
-        if (conn->paused || !list_is_empty(&conn->ready_link))
+        if (conn->paused || !list_is_empty(&conn->ready_link)) {
+            conn_receive_continue(conn);
             return;
+        }
     }
     if (conn->rx == CONN_RX_ENDED && !conn->eof_told)
         conn_tell_eof(conn);
+    else
+        conn_receive_continue(conn);
 }
 
 void conn_deliver_ready(struct loop *loop)

@@ -74,6 +74,9 @@ static void conn_send_failed(struct conn *conn, int error)
         conn->tx = CONN_TX_BROKEN;
         conn->error = error;
         tx_drop(&conn->loop->tx_pool, &conn->output);
+        /* The send took the socket's error with it, and the receive that waits would hear of nothing: begin
+         * it anew. */
+        conn_receive_stop(conn);
         return;
     }
     conn_fail(conn, error);

@@ -13,8 +13,11 @@
 #include "gateway/base/panic.h"
 #include "gateway/net/loop_inner.h"
 
-#define LOOP_BATCH        256 /* completions copied out at once */
-#define LOOP_SEND_WAIT_US 500 /* the longest that a small send which did not end at once can delay others */
+#define LOOP_BATCH       256 /* completions copied out at once */
+#define LOOP_LOAD_UNIT   64
+#define LOOP_GATHER_FROM 2 /* usual events a turn from which on a turn waits for as many */
+#define LOOP_GATHER_MAX  32
+#define LOOP_GATHER_US   200 /* and how long at most */
 
 /*
  * user_data is the address of a completion. For a wake on its way to another loop it is that loop's address
@@ -240,12 +243,16 @@ static void loop_reap(struct loop *loop)
     if (io_uring_cq_has_overflow(&loop->ring))
         loop->stats.overflows++;
     unsigned count = 0;
+    unsigned total = 0;
     do {
         count = loop_take_batch(loop, events);
         for (unsigned index = 0; index < count; index++)
             loop_dispatch(&events[index]);
-        loop->stats.completions += count;
+        total += count;
     } while (count == LOOP_BATCH);
+    loop->stats.completions += total;
+    unsigned events_only = total > loop->sent_before ? total - loop->sent_before : 0;
+    loop->load += (events_only * LOOP_LOAD_UNIT) / 8 - loop->load / 8;
 }
 
 static void loop_run_hooks(struct loop *loop)
@@ -305,14 +312,26 @@ static int loop_enter(struct loop *loop, unsigned wait_count, uint64_t wait_us)
 }
 
 /*
- * Small sends nearly always end within the submission. Their completions shall not end the wait: they are
- * counted in, and an event beyond them does. For the rare send that does not end at once the wait is bounded.
+ * How many events the next turn waits for. When turns come with several each, it is worth waiting a little
+ * for the next ones together: going to sleep and being woken costs more than handling an event. A turn that
+ * gathered little makes the next one wait for the first event again.
  */
+static unsigned loop_gather(const struct loop *loop)
+{
+    unsigned usual = loop->load / LOOP_LOAD_UNIT;
+    return usual >= LOOP_GATHER_FROM ? (usual < LOOP_GATHER_MAX ? usual : LOOP_GATHER_MAX) : 1;
+}
+
 static void loop_submit_and_wait(struct loop *loop, uint64_t wait_us)
 {
-    unsigned wait_count = wait_us > 0 ? 1 + loop->small_sends : 0;
-    if (wait_count > 1 && wait_us > LOOP_SEND_WAIT_US)
-        wait_us = LOOP_SEND_WAIT_US;
+    unsigned gather = loop_gather(loop);
+    unsigned wait_count = wait_us > 0 ? 1 : 0;
+    if (wait_count > 0 && gather > 1) {
+        /* Small sends nearly always end within the submission: their completions are no reason to wake up. */
+        wait_count = gather + loop->small_sends;
+        wait_us = wait_us < LOOP_GATHER_US ? wait_us : LOOP_GATHER_US;
+    }
+    loop->sent_before = loop->small_sends;
     loop->small_sends = 0;
     loop_check_submit(loop_enter(loop, wait_count, wait_us));
 }

@@ -22,6 +22,8 @@ struct loop {
     struct io_uring ring;
     uint32_t enter_flags;
     uint32_t small_sends; /* in this turn */
+    uint32_t sent_before; /* in the last turn: completions that are no news */
+    uint32_t load;        /* events a turn, a moving average in LOOP_LOAD_UNIT-ths */
     bool adopted;
     bool event_armed;
     uint64_t now_us;

@@ -272,7 +272,9 @@ static void on_timeout(struct conn *conn)
 {
     struct client *client = client_of(conn);
 
-    if (client->state == CLIENT_READY && command_queue_head(&client->commands) == NULL)
+    if (client->state == CLIENT_READY && !list_is_empty(&client->site->dirty_link))
+        client_arm(client); /* the pump of this turn may have work for it */
+    else if (client->state == CLIENT_READY)
         client_say_quit(client);
     else if (client->state == CLIENT_QUITTING)
         client_end(client, CLIENT_END_DONE, SMTP_SLICE("closed"));

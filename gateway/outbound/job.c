@@ -42,6 +42,8 @@ struct job *job_new(struct site *site, struct queue_delivery *delivery)
         .state = JOB_WAITING,
         .is_guest = !outbound->options.is_local(outbound->options.context, delivery->queue),
     };
+    if (envelope_decode(delivery->meta, delivery->meta_size, &job->envelope) < 0)
+        job->envelope = (struct envelope){0}; /* for the log; client_begin decides about it */
     list_init(&job->link);
     delivery->user = job;
     site_use(site);

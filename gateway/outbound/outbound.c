@@ -209,11 +209,8 @@ void outbound_accept_handover(struct outbound *outbound, struct queue_delivery *
 {
     assert(!outbound->options.is_local(outbound->options.context, delivery->queue));
     struct job *job = job_new(find_site_of(outbound, &delivery->targets[0]), delivery);
-    if (job == NULL)
-        return;
-    if (envelope_decode(delivery->meta, delivery->meta_size, &job->envelope) < 0)
-        job->envelope = (struct envelope){0}; /* decided when it is to be sent */
-    site_push_job(job->site, job, false);
+    if (job != NULL)
+        site_push_job(job->site, job, false);
 }
 
 void outbound_come_home(struct outbound *outbound, struct queue_delivery *delivery)

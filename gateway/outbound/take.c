@@ -65,8 +65,6 @@ static struct job *taken(struct site *site, struct queue_delivery *delivery)
         delivery->user = NULL;
         job = job_new(site, delivery);
     }
-    if (job != NULL && envelope_decode(delivery->meta, delivery->meta_size, &job->envelope) < 0)
-        job->envelope = (struct envelope){0}; /* decided when it is to be sent */
     site_unuse(site);
     return job;
 }

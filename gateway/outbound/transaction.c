@@ -22,6 +22,13 @@ static void count_sent(struct client *client, uint64_t size)
     COUNTER_ADD(client->site->outbound->options.counters, bytes_sent, size);
 }
 
+/* Its bytes stay as they are: there is nothing to clear. */
+static void flight_begin(struct flight *flight, struct client *client)
+{
+    flight->client = client;
+    flight->size = 0;
+}
+
 static void flight_end(struct flight *flight)
 {
     if (flight->size > 0)
@@ -66,8 +73,9 @@ static void expect(struct client *client, enum client_command_kind kind, struct 
 
 void client_say_hello(struct client *client, enum client_command_kind kind)
 {
-    struct flight flight = {.client = client};
+    struct flight flight;
 
+    flight_begin(&flight, client);
     assert(kind == COMMAND_EHLO || kind == COMMAND_HELO);
     flight_text(&flight, kind == COMMAND_EHLO ? "EHLO " : "HELO ");
     flight_text(&flight, client->site->outbound->config->hostname);
@@ -125,9 +133,10 @@ static void add_data(struct flight *flight, struct job *job)
 
 void client_say_next(struct client *client, struct job *job)
 {
-    struct flight flight = {.client = client};
+    struct flight flight;
     const struct queue_delivery *delivery = job->delivery;
 
+    flight_begin(&flight, client);
     assert(client->gear == GEAR_LOCKSTEP);
     assert(job->state == JOB_ENVELOPE);
     while (job->next_target < delivery->target_count &&
@@ -179,9 +188,10 @@ static bool decide_alone(struct client *client, struct job *job)
 
 static void say_envelope(struct client *client, struct job *job)
 {
-    struct flight flight = {.client = client};
+    struct flight flight;
     const struct queue_delivery *delivery = job->delivery;
 
+    flight_begin(&flight, client);
     if (client->needs_reset) {
         flight_text(&flight, "RSET\r\n");
         expect(client, COMMAND_RSET, NULL, 0);

@@ -413,8 +413,9 @@ static void budget_of_a_message_is_kept(void **state)
     /* One receive and one send a step, and nothing else but the event of the start. */
     assert_int_equal(stats->completions, MESSAGES * STEPS * 2);
     assert_int_equal(stats->allocations, 1);
-    /* About one system call a step; the slack is for a machine that is busy with other things. */
-    assert_true(stats->enters <= MESSAGES * STEPS * 3 / 2);
+    /* Alone, a step takes two system calls: the one that sends the reply finds it sent, the next one waits.
+     * The slack is for a machine that is busy with other things. */
+    assert_true(stats->enters <= MESSAGES * STEPS * 5 / 2);
     probe_end(&probe, loop);
     close(peer);
 }

@@ -1,0 +1,161 @@
+#include "tests/unit/inbound/fake_queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct queue_draft {
+    struct queue *queue;
+    struct queue_draft *next;
+    struct fake_message message;
+    queue_committed *committed;
+    void *context;
+};
+
+void fake_queue_init(struct queue *queue)
+{
+    *queue = (struct queue){.state = QUEUE_OPEN, .room = UINT64_MAX, .next_id = 1};
+}
+
+void fake_queue_deinit(struct queue *queue)
+{
+    assert(queue->pending == NULL && queue->drafts_open == 0);
+    for (size_t i = 0; i < queue->message_count; i++) {
+        free(queue->messages[i].content);
+        free(queue->messages[i].recipients);
+    }
+}
+
+enum queue_state queue_state(const struct queue *queue)
+{
+    return queue->state;
+}
+
+size_t queue_recipient_size(size_t address_size, size_t key_size)
+{
+    return address_size + 1 + key_size + 1;
+}
+
+size_t queue_recipient_encode(void *buffer, const char *address, size_t address_size, const char *key,
+                              size_t key_size)
+{
+    char *to = buffer;
+    memcpy(to, address, address_size);
+    to[address_size] = ' ';
+    memcpy(to + address_size + 1, key, key_size);
+    to[address_size + 1 + key_size] = '\n';
+    return queue_recipient_size(address_size, key_size);
+}
+
+struct queue_draft *queue_draft_new(struct queue *queue)
+{
+    if (queue->state != QUEUE_OPEN || queue->is_out_of_memory)
+        return NULL;
+    struct queue_draft *draft = calloc(1, sizeof(*draft));
+    assert(draft != NULL);
+    draft->queue = queue;
+    draft->message.id = queue->next_id++;
+    queue->drafts_open++;
+    return draft;
+}
+
+int64_t queue_draft_append(struct queue_draft *draft, const void *bytes, size_t size)
+{
+    struct queue *queue = draft->queue;
+    struct fake_message *message = &draft->message;
+    assert(size > 0);
+    if (queue->append_error != 0)
+        return queue->append_error;
+    if (queue->is_full || queue->room == 0) {
+        queue->eagain_count++;
+        return -EAGAIN;
+    }
+    const size_t taken = size < queue->room ? size : (size_t)queue->room;
+    if (queue->room != UINT64_MAX)
+        queue->room -= taken;
+    message->content = realloc(message->content, message->size + taken);
+    assert(message->content != NULL);
+    memcpy(message->content + message->size, bytes, taken);
+    message->size += taken;
+    return (int64_t)taken;
+}
+
+static void envelope_copy(struct fake_message *message, const struct queue_envelope *envelope)
+{
+    assert(envelope->meta_size <= sizeof(message->meta));
+    assert(envelope->recipient_count > 0);
+    assert(envelope->meta_size + envelope->recipients_size <= QUEUE_ENVELOPE_MAX);
+    memcpy(message->meta, envelope->meta, envelope->meta_size);
+    message->meta_size = envelope->meta_size;
+    message->recipients = malloc(envelope->recipients_size + 1);
+    assert(message->recipients != NULL);
+    memcpy(message->recipients, envelope->recipients, envelope->recipients_size);
+    message->recipients[envelope->recipients_size] = '\0';
+    message->recipient_count = envelope->recipient_count;
+}
+
+int queue_draft_commit(struct queue_draft *draft, const struct queue_envelope *envelope, int64_t now_ms,
+                       queue_committed *committed, void *context)
+{
+    struct queue *queue = draft->queue;
+    assert(now_ms > 0);
+    if (queue->commit_error != 0)
+        return queue->commit_error;
+    if (queue->is_full) {
+        queue->eagain_count++;
+        return -EAGAIN;
+    }
+    envelope_copy(&draft->message, envelope);
+    draft->committed = committed;
+    draft->context = context;
+    struct queue_draft **last = &queue->pending;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = draft;
+    return 0;
+}
+
+void queue_draft_abort(struct queue_draft *draft)
+{
+    assert(draft->committed == NULL && draft->queue->drafts_open > 0);
+    draft->queue->drafts_open--;
+    draft->queue->drafts_aborted++;
+    free(draft->message.content);
+    free(draft);
+}
+
+uint64_t queue_draft_size(const struct queue_draft *draft)
+{
+    return draft->message.size;
+}
+
+uint64_t queue_draft_id(const struct queue_draft *draft)
+{
+    return draft->message.id;
+}
+
+void fake_queue_flush(struct queue *queue)
+{
+    while (!queue->holds_commits && queue->pending != NULL) {
+        struct queue_draft *draft = queue->pending;
+        queue->pending = draft->next;
+        queue->drafts_open--;
+        if (queue->committed_error == 0) {
+            assert(queue->message_count < FAKE_MESSAGES_MAX);
+            queue->messages[queue->message_count++] = draft->message;
+        } else {
+            free(draft->message.content);
+            free(draft->message.recipients);
+        }
+        draft->committed(draft->context, draft->message.id, queue->committed_error);
+        free(draft);
+    }
+}
+
+void fake_queue_give_room(struct queue *queue, uint64_t room)
+{
+    queue->is_full = false;
+    queue->room = room;
+    queue->on_room(queue->context);
+}

@@ -1,0 +1,224 @@
+#include "tests/unit/outbound/world.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/message/envelope.h"
+#include "queue/crc32c.h"
+
+static void send_home(void *context, struct queue_delivery *delivery)
+{
+    struct world *world = context;
+    struct message *message = list_entry(delivery, struct message, delivery);
+
+    message->homecomings++;
+    assert_int_equal(message->homecomings, 1);
+    world->home++;
+}
+
+static bool is_local(void *context, const struct queue *shard)
+{
+    return false;
+}
+
+static void read_piece(void *context, struct outbound_read *read)
+{
+    struct world *world = context;
+
+    assert_true(world->read_count < 16);
+    assert_int_equal((uintptr_t)read->buffer % STORAGE_BLOCK, 0);
+    world->reads[world->read_count++] = read;
+    if (world->read_count > world->reads_most)
+        world->reads_most = world->read_count;
+}
+
+/* The newest first, so that an order that only luck keeps is found. */
+static void answer_reads(struct world *world)
+{
+    while (world->read_count > 0) {
+        struct outbound_read *read = world->reads[--world->read_count];
+        struct message *message = (struct message *)(void *)read->shard;
+        memset(read->buffer, '#', read->range.size);
+        memcpy((char *)read->buffer + read->range.skip, message->content + read->piece->slot,
+               read->piece->size);
+        if (message->is_damaged)
+            ((char *)read->buffer)[read->range.skip] ^= 1;
+        read->done(read, message->read_error);
+    }
+}
+
+static void hook(struct loop_hook *hook)
+{
+    struct world *world = list_entry(hook, struct world, hook);
+
+    log_set_time(world->writer, clock_wall_us());
+    if (!world->is_running)
+        return;
+    answer_reads(world);
+    outbound_pump(&world->outbound);
+    if (world->read_count > 0)
+        loop_wake_within(world->loop, 0);
+}
+
+struct config *world_config(const uint16_t *ports, const char *more)
+{
+    char text[2048];
+    size_t size = (size_t)snprintf(text, sizeof(text),
+                                   "hostname = \"relay.test\"\nlistener \"l\" { bind = "
+                                   "{\"127.0.0.1:2525\"} }\nroute \"*\" { to = {");
+    struct config *config;
+    struct config_error error;
+
+    for (; *ports != 0; ports++)
+        size += (size_t)snprintf(text + size, sizeof(text) - size, "\"smtp://127.0.0.1:%u\"%s", *ports,
+                                 ports[1] != 0 ? ", " : "");
+    snprintf(text + size, sizeof(text) - size, "} }\n%s\n", more);
+    if (config_load_text("test", text, &config, &error) < 0)
+        fail_msg("%s", error.text);
+    return config;
+}
+
+void world_init(struct world *world, const uint16_t *ports, const char *more)
+{
+    memset(world, 0, sizeof(*world));
+    strcpy(world->log_path, "/tmp/sluice-outbound-XXXXXX");
+    close(mkstemp(world->log_path));
+    assert_int_equal(loop_new(NULL, &world->loop), 0);
+    counters_init(&world->counters);
+    assert_int_equal(log_new(world->log_path, LOG_TEXT, LOG_DEBUG, &world->log), 0);
+    assert_int_equal(log_writer_new(world->log, &world->counters, &world->writer), 0);
+    pool_init(&world->pool, &world->counters, SIZE_MAX);
+    world->config = world_config(ports, more);
+    world->hook.fn = hook;
+    loop_add_hook(world->loop, &world->hook);
+    struct outbound_options options = {
+        .loop = world->loop,
+        .config = world->config,
+        .log = world->writer,
+        .counters = &world->counters,
+        .pool = &world->pool,
+        .worker_count = 1,
+        .context = world,
+        .send_home = send_home,
+        .is_local = is_local,
+        .read_piece = read_piece,
+        .site_backoff_ms = 5,
+        .host_backoff_ms = 50,
+    };
+    assert_int_equal(outbound_init(&world->outbound, &options), 0);
+    world->is_running = true;
+}
+
+void world_reload(struct world *world, const uint16_t *ports, const char *more)
+{
+    struct config *old = world->config;
+
+    world->config = world_config(ports, more);
+    assert_int_equal(outbound_set_config(&world->outbound, world->config), 0);
+    config_free(old);
+}
+
+void world_run_closed(struct world *world)
+{
+    uint64_t until_us = clock_monotonic_us() + 10000000;
+    while (outbound_session_count(&world->outbound) > 0) {
+        if (clock_monotonic_us() > until_us)
+            fail_msg("%u sessions are still there; log:\n%s", outbound_session_count(&world->outbound),
+                     world_log(world));
+        loop_turn(world->loop, 10000);
+    }
+}
+
+void world_deinit(struct world *world)
+{
+    outbound_stop(&world->outbound);
+    world_run_closed(world);
+    loop_turn(world->loop, 0);
+    answer_reads(world);
+    outbound_deinit(&world->outbound);
+    assert_int_equal(world->pool.used_bytes, 0);
+    pool_deinit(&world->pool);
+    loop_free(world->loop);
+    log_free(world->log);
+    config_free(world->config);
+    unlink(world->log_path);
+}
+
+static uint32_t cut_content(struct message *message)
+{
+    uint32_t size = (uint32_t)strlen(message->content);
+    uint32_t count = message->on_disk ? WORLD_PIECES_MAX : 1;
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < count && size > 0; i++) {
+        uint32_t end = i + 1 == count ? size : size / count * (i + 1);
+        message->pieces[i] = (struct queue_piece){
+            .data = message->on_disk ? NULL : message->content + at,
+            .size = end - at,
+            .slot = at, /* tells read_piece where the bytes are */
+            .offset = 100 + i,
+            .crc = crc32c(0, message->content + at, end - at),
+        };
+        at = end;
+    }
+    return size > 0 ? count : 0;
+}
+
+void world_send(struct world *world, struct message *message)
+{
+    static uint64_t id = 1000;
+    uint32_t count = 0;
+
+    for (; message->to[count] != NULL; count++)
+        message->targets[count] = (struct queue_target){
+            .address = message->to[count], .size = (uint32_t)strlen(message->to[count]), .index = count};
+    struct envelope envelope = {.sender = {message->from, (uint32_t)strlen(message->from)},
+                                .flags = message->flags};
+    message->homecomings = 0;
+    message->delivery = (struct queue_delivery){
+        .queue = (struct queue *)(void *)message, /* nobody looks into it: all are guests */
+        .id = ++id,
+        .arrival_ms = (int64_t)clock_wall_ms() - 5,
+        .content_size = strlen(message->content),
+        .attempt = 1,
+        .meta = message->meta,
+        .meta_size = (uint32_t)envelope_encode(&envelope, message->meta),
+        .targets = message->targets,
+        .target_count = count,
+        .pieces = message->pieces,
+        .piece_count = cut_content(message),
+    };
+    outbound_accept_handover(&world->outbound, &message->delivery);
+}
+
+void world_run_ms(struct world *world, uint64_t ms)
+{
+    uint64_t until_us = clock_monotonic_us() + ms * 1000;
+    while (clock_monotonic_us() < until_us)
+        loop_turn(world->loop, 2000);
+}
+
+void world_run_home(struct world *world, uint32_t count)
+{
+    uint64_t until_us = clock_monotonic_us() + 10000000;
+    while (world->home < count) {
+        if (clock_monotonic_us() > until_us)
+            fail_msg("%u of %u came home; log:\n%s", world->home, count, world_log(world));
+        loop_turn(world->loop, 10000);
+    }
+}
+
+const char *world_log(struct world *world)
+{
+    log_drain(world->log);
+    FILE *file = fopen(world->log_path, "r");
+    assert_non_null(file);
+    size_t size = fread(world->log_text, 1, WORLD_LOG_MAX - 1, file);
+    fclose(file);
+    world->log_text[size] = 0;
+    return world->log_text;
+}
