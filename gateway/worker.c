@@ -17,6 +17,7 @@ enum {
     LISTENER_SHIFT = 32,
     DRAIN_MS = 60 * 1000, /* for deliveries in flight to end, after the sessions did */
     LOG_WRITES_MAX = 4,
+    ENTRY_RECIPIENTS = 64,
 };
 
 /* jemalloc's, when it is linked: how many bytes this thread ever got from it. */
@@ -179,6 +180,10 @@ static void retry_options(const struct config *config, struct queue_options *opt
     options->retry_count = 0;
     for (size_t i = 0; i < config->retry.schedule_count && i < QUEUE_RETRY_STEPS_MAX; i++)
         options->retry_ms[options->retry_count++] = (int64_t)config->retry.schedule_ms[i];
+    options->entry_recipients = ENTRY_RECIPIENTS;
+    for (size_t i = 0; i < config->site_count; i++)
+        if (config->sites[i].recipients_per_message < options->entry_recipients)
+            options->entry_recipients = config->sites[i].recipients_per_message;
     options->retry_jitter_percent = config->retry.jitter_percent;
     options->age_max_ms = (int64_t)config->retry.max_age_ms;
 }

@@ -32,12 +32,13 @@ static bool digit_between(char octet, char least, char most)
     return octet >= least && octet <= most;
 }
 
-/* Reply-code = %x32-35 %x30-35 %x30-39; 0 if there is none. */
+/* Reply-code = %x32-35 %x30-35 %x30-39; 0 if there is none. Servers send 571 and the like, and mean what the
+ * first digit says: the second one may be any. */
 static uint16_t parse_code(struct smtp_slice line)
 {
     const char *digits = line.data;
 
-    if (line.size < 3 || !digit_between(digits[0], '2', '5') || !digit_between(digits[1], '0', '5') ||
+    if (line.size < 3 || !digit_between(digits[0], '2', '5') || !digit_between(digits[1], '0', '9') ||
         !digit_between(digits[2], '0', '9'))
         return 0;
     return (uint16_t)((digits[0] - '0') * 100 + (digits[1] - '0') * 10 + (digits[2] - '0'));

@@ -25,7 +25,7 @@ struct smtp_reply_line {
     struct smtp_slice line; /* all of it without CRLF, to be quoted; any octet but CR and LF may be in it */
     struct smtp_slice text; /* what follows the code and its separator, with the status; may be empty */
     struct smtp_status status; /* of this line */
-    uint16_t code;             /* 200 to 559 */
+    uint16_t code;             /* 200 to 599 */
     bool last;                 /* the reply ends with this line */
 };
 
@@ -34,7 +34,7 @@ enum smtp_reply_fault {
     SMTP_REPLY_FAULT_BARE_LF,
     SMTP_REPLY_FAULT_BARE_CR,
     SMTP_REPLY_FAULT_TOO_LONG,
-    SMTP_REPLY_FAULT_CODE,     /* no code from 200 to 559, or something else than SP or "-" behind it */
+    SMTP_REPLY_FAULT_CODE,     /* no code from 200 to 599, or something else than SP or "-" behind it */
     SMTP_REPLY_FAULT_CODES,    /* the lines of one reply have different codes */
     SMTP_REPLY_FAULT_TOO_MANY, /* more than SMTP_REPLY_LINES_MAX lines */
     SMTP_REPLY_FAULT_COUNT,

@@ -151,7 +151,6 @@ static void delivery_fail(struct delivery *delivery)
         struct entry *entry = delivery->entries[i];
         entry->message->out--;
         entry->due_ms = queue->now_ms + REREAD_MS;
-        entry->attempts = entry->attempts ? entry->attempts : 1;
         entry->message->active--;
         entry_place(queue, entry, false);
     }
@@ -307,14 +306,15 @@ static struct entry_result entry_result(struct queue *queue, struct entry *entry
 
 static void entry_defer(struct queue *queue, struct entry *entry, int64_t now_ms)
 {
-    entry->attempts++;
+    entry->attempts += entry->attempts < UINT16_MAX;
     int64_t last = entry->message->arrival_ms + queue->options.age_max_ms;
     entry->due_ms = now_ms + retry_delay(queue, entry->attempts);
     if (entry->due_ms > last && last > now_ms)
         entry->due_ms = last;
 }
 
-static void entry_settle(struct delivery *delivery, struct entry *entry, struct queue_target *targets,
+/* Whether the entry waits for a time now. */
+static bool entry_settle(struct delivery *delivery, struct entry *entry, struct queue_target *targets,
                          int64_t now_ms)
 {
     struct queue *queue = delivery->pub.queue;
@@ -327,15 +327,17 @@ static void entry_settle(struct delivery *delivery, struct entry *entry, struct 
             delivery->pub.due_ms = entry->due_ms;
     }
     if (!result.done && !result.deferred)
-        return;
+        return false;
     uint64_t all = entry->count == 64 ? UINT64_MAX : (UINT64_C(1) << entry->count) - 1;
     struct format_settle settle = {
         .done = all & ~entry->pending,
         .due_ms = entry->due_ms,
         .first = entry->first,
-        .attempt = entry->attempts,
+        .count = entry->count,
+        .attempt = (uint16_t)entry->attempts,
     };
     wal_settle(&queue->wal, delivery->pub.id, &settle);
+    return result.deferred;
 }
 
 void message_unclaim(struct queue *queue, struct message *message, const struct commit_view *view)
@@ -360,11 +362,10 @@ void queue_settle(struct queue_delivery *pub, int64_t now_ms)
     for (uint32_t i = 0; i < delivery->entry_count; i++) {
         struct entry *entry = delivery->entries[i];
         uint32_t count = (uint32_t)__builtin_popcountll(entry->pending);
-        uint32_t attempts = entry->attempts;
-        entry_settle(delivery, entry, targets, now_ms);
+        bool deferred = entry_settle(delivery, entry, targets, now_ms);
         targets += count;
         message->out--;
-        bool again = entry->pending != 0 && entry->attempts == attempts;
+        bool again = entry->pending != 0 && !deferred;
         message->active -= !again;
     }
     if (message->active == 0)

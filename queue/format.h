@@ -68,12 +68,13 @@ struct format_commit {
 };
 _Static_assert(sizeof(struct format_commit) == 32, "commit");
 
-/* What became of up to 64 recipients that share a lane key, counted from `first`. */
+/* What became of `count` recipients, at most 64, that share a lane key, counted from `first`. */
 struct format_settle {
     uint64_t done;  /* bit n: recipient first+n has left the queue */
-    int64_t due_ms; /* the others: not before this, if attempt > 0 */
+    int64_t due_ms; /* the others: not before this */
     uint32_t first;
-    uint32_t attempt; /* attempts made for the others */
+    uint16_t count;
+    uint16_t attempt; /* attempts made for the others */
 };
 _Static_assert(sizeof(struct format_settle) == 24, "settle");
 

@@ -29,9 +29,9 @@ static bool same_key(const struct recipient_view *a, const struct recipient_view
     return a->key_size == b->key_size && memcmp(a->key, b->key, a->key_size) == 0;
 }
 
-/* Entries are runs of recipients with the same key, of at most ENTRY_RECIPIENTS_MAX. Calls each() for the
+/* Entries are runs of recipients with the same key, of at most `most`. Calls each() for the
  * first recipient of a run and its length; returns the number of runs, or -EBADMSG. */
-static int64_t each_run(const struct queue_envelope *envelope,
+static int64_t each_run(const struct queue_envelope *envelope, uint32_t most,
                         int (*each)(void *context, uint32_t first, uint16_t count,
                                     const struct recipient_view *view),
                         void *context)
@@ -44,7 +44,7 @@ static int64_t each_run(const struct queue_envelope *envelope,
     for (uint32_t i = 0; i < envelope->recipient_count; i++) {
         if (!recipient_next(envelope->recipients, envelope->recipients_size, &at, &view))
             return -EBADMSG;
-        bool goes_on = i > run_first && i - run_first < ENTRY_RECIPIENTS_MAX && same_key(&run, &view);
+        bool goes_on = i > run_first && i - run_first < most && same_key(&run, &view);
         if (i > 0 && !goes_on) {
             int error = each ? each(context, run_first, (uint16_t)(i - run_first), &run) : 0;
             if (error)
@@ -95,7 +95,7 @@ static size_t message_size(uint32_t entry_count)
 struct message *message_new(struct queue *queue, uint64_t id, const struct queue_envelope *envelope,
                             int *error)
 {
-    int64_t runs = each_run(envelope, NULL, NULL);
+    int64_t runs = each_run(envelope, queue->options.entry_recipients, NULL, NULL);
     if (runs < 0) {
         *error = (int)runs;
         return NULL;
@@ -106,7 +106,7 @@ struct message *message_new(struct queue *queue, uint64_t id, const struct queue
         return NULL;
     *message = (struct message){.id = id};
     struct entry_maker maker = {queue, message};
-    if (each_run(envelope, entry_make, &maker) < 0) {
+    if (each_run(envelope, queue->options.entry_recipients, entry_make, &maker) < 0) {
         for (uint32_t i = 0; i < message->entry_count; i++)
             lane_unref(message->entries[i].lane);
         memory_free(&queue->memory, message, message_size((uint32_t)runs));

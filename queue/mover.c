@@ -266,7 +266,8 @@ static void settle_of(const struct entry *entry, struct format_settle *settle)
         .done = all & ~entry->pending,
         .due_ms = entry->due_ms,
         .first = entry->first,
-        .attempt = entry->attempts,
+        .count = entry->count,
+        .attempt = (uint16_t)entry->attempts,
     };
 }
 

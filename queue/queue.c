@@ -17,7 +17,8 @@ static int options_check(const struct storage *storage, const struct queue_optio
     bool good = page >= 4 * STORAGE_BLOCK && (page & (page - 1)) == 0 && storage->segment_size % page == 0 &&
                 options->shard <= 255 && options->writes_max >= 1 && options->writes_max <= WAL_BATCHES / 2 &&
                 options->retry_count >= 1 && options->retry_count <= QUEUE_RETRY_STEPS_MAX &&
-                options->retry_jitter_percent <= 100 && options->age_max_ms >= 0;
+                options->retry_jitter_percent <= 100 && options->entry_recipients >= 1 &&
+                options->entry_recipients <= ENTRY_RECIPIENTS_MAX && options->age_max_ms >= 0;
     return good ? 0 : -EINVAL;
 }
 
@@ -111,6 +112,8 @@ void queue_set_retry(struct queue *queue, const struct queue_options *options)
     memcpy(queue->options.retry_ms, options->retry_ms, sizeof(options->retry_ms));
     queue->options.retry_jitter_percent = options->retry_jitter_percent;
     queue->options.age_max_ms = options->age_max_ms;
+    assert(options->entry_recipients >= 1 && options->entry_recipients <= ENTRY_RECIPIENTS_MAX);
+    queue->options.entry_recipients = options->entry_recipients;
 }
 
 /* SplitMix64 (Steele, Lea and Flood, 2014). */
@@ -134,7 +137,7 @@ void entry_place(struct queue *queue, struct entry *entry, bool at_head)
         lane_unref(entry->lane);
         return;
     }
-    if (entry->due_ms > queue->now_ms && entry->attempts > 0) {
+    if (entry->due_ms > queue->now_ms) {
         entry->state = ENTRY_DEFERRED;
         if (schedule_add(&queue->schedule, entry->due_ms, entry) == 0)
             return;

@@ -61,6 +61,7 @@ struct queue_options {
     uint32_t retry_count;
     int64_t retry_ms[QUEUE_RETRY_STEPS_MAX]; /* delay before attempt 2, 3, …; the last one repeats */
     uint32_t retry_jitter_percent;           /* each delay is spread by so much either way */
+    uint32_t entry_recipients;               /* so many recipients of a lane travel together at most: 1..64 */
     int64_t age_max_ms;                      /* after this a deferred recipient is expired */
     uint64_t seed;                           /* of the jitter and of a new log's identity */
     const struct queue_callbacks *callbacks;
@@ -101,7 +102,7 @@ bool queue_idle(const struct queue *queue);
 
 enum queue_state queue_state(const struct queue *queue);
 
-/* Changes the retry schedule, jitter and age of a running shard. */
+/* Changes the retry schedule, jitter, age, and entry_recipients for messages to come, of a running shard. */
 void queue_set_retry(struct queue *queue, const struct queue_options *options);
 
 /* --- Accepting
@@ -206,9 +207,10 @@ typedef void queue_taken(void *context, struct queue_delivery *delivery);
 /* Whether recipients that wait in `lane` may ride with the delivery being taken. */
 typedef bool queue_match(void *context, struct queue_lane *lane);
 
-/* Takes the first waiting message of a lane, with up to `recipients_max` of its recipients from this lane and
- * from each other that `match` accepts (NULL: none). False: the lane is empty. taken() is called before
- * queue_take returns when the envelope is in memory, later when it has to be read. */
+/* Takes the first waiting message of a lane, with up to `recipients_max` (at least entry_recipients) of its
+ * recipients from this lane and from each other that `match` accepts (NULL: none). False: the lane is empty.
+ * taken() is called before queue_take returns when the envelope is in memory, later when it has to be read.
+ */
 bool queue_take(struct queue_lane *lane, uint32_t recipients_max, queue_match *match, queue_taken *taken,
                 void *context);
 

@@ -285,12 +285,28 @@ static int replay_commit(struct recovery *r, const struct format_record *record,
     return 0;
 }
 
-static struct entry *entry_find(struct message *message, uint32_t first)
+/* The outcome may have been recorded when entries were cut otherwise: it counts for each entry that it
+ * overlaps. */
+static bool settle_entry(struct entry *entry, const struct format_settle *settle)
 {
-    for (uint32_t i = 0; i < message->entry_count; i++)
-        if (message->entries[i].first == first)
-            return &message->entries[i];
-    return NULL;
+    uint64_t done = 0;
+    bool overlaps = false;
+    for (uint32_t bit = 0; bit < entry->count; bit++) {
+        uint32_t index = entry->first + bit - settle->first;
+        if (entry->first + bit < settle->first || index >= settle->count)
+            continue;
+        overlaps = true;
+        done |= (settle->done >> index & 1) << bit;
+    }
+    if (!overlaps)
+        return false;
+    entry->pending &= ~done;
+    /* Of outcomes that are now about one entry, the latest time counts: nobody is tried before it is due. */
+    if (entry->due_ms < settle->due_ms)
+        entry->due_ms = settle->due_ms;
+    if (entry->attempts < settle->attempt)
+        entry->attempts = settle->attempt;
+    return true;
 }
 
 static void replay_settle(struct recovery *r, const struct format_record *record)
@@ -301,15 +317,15 @@ static void replay_settle(struct recovery *r, const struct format_record *record
         return;
     }
     memcpy(&settle, record + 1, sizeof(settle));
-    struct message *message = table_find(r, record->id);
-    struct entry *entry = message ? entry_find(message, settle.first) : NULL;
-    if (!entry) {
-        r->found->orphans++; /* R9: its message was settled or moved before the tail */
+    if (settle.count > ENTRY_RECIPIENTS_MAX) {
+        r->found->damaged_records++;
         return;
     }
-    entry->pending &= ~settle.done;
-    entry->due_ms = settle.due_ms;
-    entry->attempts = settle.attempt;
+    struct message *message = table_find(r, record->id);
+    bool any = false;
+    for (uint32_t i = 0; message && i < message->entry_count; i++)
+        any |= settle_entry(&message->entries[i], &settle);
+    r->found->orphans += !any; /* R9: its message was settled or moved before the tail */
 }
 
 static int replay_record(struct recovery *r, const struct format_record *record, uint32_t sequence,
@@ -607,7 +623,7 @@ static int messages_admit(struct recovery *r)
             if (entry->pending == 0) {
                 entry_place(queue, entry, false);
                 message->active--;
-            } else if (entry->attempts > 0 && entry->due_ms > queue->now_ms) {
+            } else if (entry->due_ms > queue->now_ms) {
                 message->active--;
             }
         }

@@ -208,6 +208,7 @@ static void bench_queue(const char *name, size_t content_size)
         .writes_max = 4,
         .retry_count = 1,
         .retry_ms = {60000},
+        .entry_recipients = 64,
         .age_max_ms = 86400000,
         .callbacks = &callbacks,
         .context = &bench,

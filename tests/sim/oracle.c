@@ -225,9 +225,10 @@ struct oracle_message *oracle_taken(struct oracle *oracle, const struct queue_de
         low = recipient->attempts_low < low ? recipient->attempts_low : low;
         high = recipient->attempts_high > high ? recipient->attempts_high : high;
     }
-    bool flipped = oracle->disk->flip_count > 0;
-    if ((delivery->attempt < low + 1 && !flipped) || delivery->attempt > high + 1 + oracle->failed_reads ||
-        delivery->attempt == 0)
+    /* Recipients that travelled apart, and after a restart travel together, share the higher count. */
+    bool flipped = oracle->disk->flip_count > 0 || oracle->recut;
+    if ((delivery->attempt < low + 1 && !flipped) ||
+        (delivery->attempt > high + 1 + oracle->failed_reads && !oracle->recut) || delivery->attempt == 0)
         violation("message %llu: attempt %u, should be %u to %u", (unsigned long long)message->number,
                   delivery->attempt, low + 1, high + 1 + oracle->failed_reads);
     return message;

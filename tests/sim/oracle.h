@@ -78,6 +78,7 @@ struct oracle {
     bool trouble;          /* a write failed and the queue was not idle since */
     bool moved;            /* some message may have been copied to where later writes went */
     uint32_t failed_reads; /* envelopes that could not be read back: somebody's attempt was counted */
+    bool recut;            /* entry_recipients has changed */
     uint64_t duplicates;   /* recipients that came back as allowed */
 };
 

@@ -61,6 +61,7 @@ static void draw_retry(struct queue_options *options, struct random *random)
     for (uint32_t i = 0; i < options->retry_count; i++)
         options->retry_ms[i] = (int64_t)random_skewed(random, 10, 3600 * 1000);
     options->retry_jitter_percent = (uint32_t)random_below(random, 51);
+    options->entry_recipients = (uint32_t)random_between(random, 1, 64);
     options->age_max_ms = (int64_t)random_skewed(random, 60 * 1000, 5LL * 86400 * 1000);
 }
 
@@ -87,7 +88,13 @@ void plan_redraw(struct world *world)
     options->commit_delay_us = random_one_in(&random, 2) ? 0 : (uint32_t)random_skewed(&random, 1, 20000);
     /* From a handful of pages, so that content must leave memory, to more than the seed will ever need. */
     options->memory_limit = options->page_size * random_skewed(&random, 12, 400);
+    uint32_t entry_recipients = options->entry_recipients;
     draw_retry(options, &random);
+    bool recut = random_one_in(&random, 4);
+    if (entry_recipients > 0 && recut)
+        world->oracle.recut = true;
+    else if (entry_recipients > 0)
+        options->entry_recipients = entry_recipients;
 }
 
 void plan_phase(struct world *world)

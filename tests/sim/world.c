@@ -190,6 +190,10 @@ static void retry_changes(struct world *world)
     struct queue_options changed = world->options;
 
     changed.retry_jitter_percent = (uint32_t)random_below(&world->random, 51);
+    if (random_one_in(&world->random, 2)) {
+        changed.entry_recipients = (uint32_t)random_between(&world->random, 1, 64);
+        world->oracle.recut = true;
+    }
     changed.retry_ms[0] = (int64_t)random_skewed(&world->random, 10, 3600 * 1000);
     world->options = changed;
     queue_set_retry(world->queue, &changed);

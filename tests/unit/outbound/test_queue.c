@@ -149,6 +149,7 @@ static void open_queue(int64_t age_max_ms)
         .writes_max = 1,
         .retry_count = 1,
         .retry_ms = {30},
+        .entry_recipients = 64,
         .age_max_ms = age_max_ms,
         .seed = 1,
         .callbacks = &callbacks,

@@ -26,6 +26,7 @@ static void test_single_lines(void **state)
         {"354 go on\r\n", "11 354 0.0.0 text=[go on] line=[354 go on] extension=0 limit=0\n"},
         {"200 a\r\n", "7 200 0.0.0 text=[a] line=[200 a] extension=0 limit=0\n"},
         {"559 a\r\n", "7 559 0.0.0 text=[a] line=[559 a] extension=0 limit=0\n"},
+        {"571 a\r\n", "7 571 0.0.0 text=[a] line=[571 a] extension=0 limit=0\n"},
         {"250 \xc3\xa9\t\x01\r\n",
          "10 250 0.0.0 text=[\xc3\xa9\t\x01] line=[250 \xc3\xa9\t\x01] extension=0 limit=0\n"},
         {"250 a\r\n550 b\r\n", "7 250 0.0.0 text=[a] line=[250 a] extension=0 limit=0\n"
@@ -81,7 +82,7 @@ static void test_faults(void **state)
         {"199 x\r\n", "7 reply without a valid code\n"},
         {"100 x\r\n", "7 reply without a valid code\n"},
         {"600 x\r\n", "7 reply without a valid code\n"},
-        {"260 x\r\n", "7 reply without a valid code\n"},
+        {"160 x\r\n", "7 reply without a valid code\n"},
         {"2a0 x\r\n", "7 reply without a valid code\n"},
         {"25: x\r\n", "7 reply without a valid code\n"},
         {"2500 x\r\n", "8 reply without a valid code\n"},

@@ -277,7 +277,7 @@ static size_t feed_reply(struct peer *peer, const char *piece, size_t size)
         peer->over = true;
         return consumed;
     }
-    assert(line.code >= 200 && line.code <= 559);
+    assert(line.code >= 200 && line.code <= 599);
     assert(line.text.size <= line.line.size);
     transcript_add(peer->transcript, "%u%s %u.%u.%u", line.code, line.last ? "" : "-", line.status.class,
                    line.status.subject, line.status.detail);

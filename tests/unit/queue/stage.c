@@ -72,6 +72,7 @@ void stage_begin(struct stage *stage)
         .writes_max = 4,
         .retry_count = 3,
         .retry_ms = {1000, 10000, 60000},
+        .entry_recipients = 64,
         .age_max_ms = 3600 * 1000,
         .seed = 7,
         .callbacks = &callbacks,
