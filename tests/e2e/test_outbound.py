@@ -1,0 +1,309 @@
+"""Next hops that refuse, break, dawdle and lie; and the gears of pipelining, as seen on the wire."""
+import re
+import time
+
+import pytest
+
+from lab.machine import patience, wait_until
+
+CONTENT = b"Subject: x\r\n\r\nbody\r\n"
+SHORT = {name: "1s" for name in ("outbound_connect", "outbound_greeting", "outbound_mail", "outbound_rcpt",
+                                 "outbound_data", "outbound_block", "outbound_end")}
+
+
+def send(gateway, count=1, recipients=("to@example.net",), sender="from@example.com", content=CONTENT):
+    """Sends messages over one connection; their ids."""
+    with gateway.client() as client:
+        client.hello()
+        return [client.message(sender, recipients, content) for _ in range(count)]
+
+
+def delivered(gateway, identity, count=1, seconds=20):
+    return gateway.wait_event("deliver", seconds, id=identity, count=count)
+
+
+# What the next hop does once, on its first connection; the message must come through later, and be whole.
+TROUBLE = {
+    "closes at once": "greeting #1: close",
+    "resets at once": "greeting #1: reset",
+    "greets with 421": "greeting #1: 421 4.3.2 busy; close",
+    "greets with 554": "greeting #1: 554 5.3.2 no service",
+    "greets with garbage": "greeting #1: raw hello there\\r\\n",
+    "closes at EHLO": "ehlo #1: close",
+    "421 at EHLO": "ehlo #1: 421 4.3.2 busy; close",
+    "garbage at EHLO": "ehlo #1: raw \\x00\\xff\\r\\n",
+    "closes at MAIL": "mail #1: close",
+    "421 at MAIL": "mail #1: 421 4.3.2 busy; close",
+    "450 at MAIL": "mail x1: 450 4.3.2 later",
+    "closes at RCPT": "rcpt #1: close",
+    "421 at RCPT": "rcpt #1: 421 4.3.2 busy; close",
+    "450 at RCPT": "rcpt x1: 450 4.2.1 later",
+    "closes at DATA": "data #1: close",
+    "421 at DATA": "data #1: 421 4.3.2 busy; close",
+    "451 at DATA": "data x1: 451 4.3.0 later",
+    "closes in the content": "content #1: cut 100",
+    "resets at the end": "end #1: reset",
+    "closes at the end": "end #1: close",
+    "421 at the end": "end #1: 421 4.3.2 busy; close",
+    "451 at the end": "end x1: 451 4.3.0 later",
+    "garbage at the end": "end #1: raw ok then\\r\\n",
+    "a code of two digits": "mail #1: raw 25 Ok\\r\\n",
+    "codes that differ in one reply": "ehlo #1: raw 250-one\\r\\n550 two\\r\\n",
+    "a reply without end": "mail #1: raw 250-" + "x" * 5000 + "\\r\\n250-" + "y" * 5000,
+    "silence before the greeting": "greeting #1: silence",
+    "silence at EHLO": "ehlo #1: silence",
+    "silence at MAIL": "mail #1: silence",
+    "silence at RCPT": "rcpt #1: silence",
+    "silence at DATA": "data #1: silence",
+    "silence at the end": "end #1: silence",
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_trouble_once_then_delivery(sluice, sink, name):
+    hop = sink(TROUBLE[name])
+    gateway = sluice(hop, timeouts=SHORT)
+    content = CONTENT + b"a line of content\r\n" * 50
+    identity, = send(gateway, content=content)
+    delivered(gateway, identity)
+    if re.match("4.. at|421", name) and "greet" not in name:
+        event = gateway.events("defer", id=identity)[0]
+        assert event["reply"].startswith(name[:3]), f"expected the next hop's words in {event}"
+    assert len(hop.messages) == 1 and hop.messages[0].content.endswith(content)
+    assert not gateway.events("bounce")
+    gateway.wait_empty()
+
+
+# What the next hop says for good: a bounce, at once, with its words.
+REFUSALS = {
+    "550 at MAIL": ("mail: 550 5.1.8 bad sender", "550 5.1.8 bad sender"),
+    "550 at RCPT": ("rcpt: 550 5.1.1 no such user", "550 5.1.1 no such user"),
+    "554 at DATA": ("data: 554 5.7.1 not here", "554 5.7.1 not here"),
+    "554 at the end": ("end: 554 5.6.0 bad content", "554 5.6.0 bad content"),
+    "of two lines": ("rcpt: 550-5.1.1 no such|550 5.1.1 user", "no such"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusal_for_good_bounces(sluice, sink, name):
+    script, words = REFUSALS[name]
+    hop = sink(script)
+    gateway = sluice(hop)
+    identity, = send(gateway, sender="")
+    event, = gateway.wait_event("bounce", id=identity)
+    assert words in event["reply"], f"expected {words!r} in {event}"
+    assert event["to"] == "to@example.net"
+    gateway.wait_empty()
+    assert not gateway.events("defer") and not hop.messages
+
+
+def test_all_recipients_refused_but_354(sluice, sink):
+    """A next hop that asks for content nevertheless gets a lone dot, and nothing is delivered to nobody."""
+    hop = sink("rcpt bad: 550 5.1.1 no\ndata x1: 354 go on")
+    gateway = sluice(hop, workers=1)
+    identity, = send(gateway, sender="", recipients=["bad@example.net"])
+    gateway.wait_event("bounce", id=identity)
+    assert send(gateway, recipients=["good@example.net"])
+    wait_until(lambda: [m for m in hop.messages if m.recipients], 10, "the next message")
+    assert all(m.wire == b"" for m in hop.received if not m.recipients), "content was sent for no recipient"
+    assert hop.connections == 1, "the connection should have stayed in use"
+
+
+def test_second_host_when_the_first_is_dead(sluice, sink):
+    first, second = sink(), sink()
+    first.down()
+    gateway = sluice([first, second])
+    for identity in send(gateway, 5):
+        delivered(gateway, identity)
+    assert len(second.messages) == 5 and not gateway.events("bounce")
+
+
+def test_second_host_when_the_first_turns_us_away(sluice, sink):
+    first, second = sink("greeting: 554 5.3.2 no service here"), sink()
+    gateway = sluice([first, second])
+    identity, = send(gateway)
+    delivered(gateway, identity)
+    assert len(second.messages) == 1
+
+
+def test_first_host_is_preferred(sluice, sink):
+    first, second = sink(), sink()
+    gateway = sluice([first, second])
+    for identity in send(gateway, 20):
+        delivered(gateway, identity)
+    assert (len(first.messages), len(second.messages)) == (20, 0)
+
+
+def test_lost_reply_means_a_second_delivery(sluice, sink):
+    """The next hop took the message and died before its reply: it is sent again, and counted as a possible double."""
+    hop = sink("end #1: close")
+    gateway = sluice(hop)
+    identity, = send(gateway)
+    delivered(gateway, identity)
+    assert len(hop.received) == 2 and len(hop.messages) == 1
+    assert gateway.stats()["duplicates_possible"] >= 1
+
+
+def test_slow_next_hop_is_waited_for(sluice, sink):
+    hop = sink("\n".join(f"{phase}: delay 0.6; ok" for phase in ("greeting", "ehlo", "mail", "rcpt", "data", "end")))
+    gateway = sluice(hop, timeouts=dict.fromkeys(SHORT, "3s"))
+    identity, = send(gateway)
+    delivered(gateway, identity)
+    assert not gateway.events("defer")
+
+
+def test_helo_after_a_refused_ehlo(sluice, sink):
+    hop = sink("ehlo: 502 5.5.1 what?")
+    gateway = sluice(hop)
+    identity, = send(gateway)
+    delivered(gateway, identity)
+    assert hop.verbs()[:2] == ["EHLO", "HELO"]
+
+
+def test_connection_is_kept_and_given_up(sluice, sink):
+    hop = sink()
+    gateway = sluice(hop, workers=1, timeouts={"outbound_idle": "1s"})
+    for identity in send(gateway, 10):
+        delivered(gateway, identity)
+    assert hop.connections <= 10
+    wait_until(lambda: hop.open_connections == 0, 10, "idle connections to be closed")
+    assert hop.verbs().count("QUIT") == hop.connections, "expected a QUIT on each idle connection"
+    send(gateway)
+    wait_until(lambda: len(hop.messages) == 11, 10, "a delivery after the idle time")
+
+
+def test_next_hop_that_hangs_up_while_idle(sluice, sink):
+    """A kept connection that the next hop closed costs no attempt and no double."""
+    hop = sink()
+    gateway = sluice(hop, workers=1)
+    first, = send(gateway)
+    delivered(gateway, first)
+    hop.down()
+    hop.up()
+    time.sleep(0.3)
+    second, = send(gateway)
+    delivered(gateway, second)
+    assert len(hop.messages) == 2 and len(hop.received) == 2
+
+
+def test_messages_per_connection(sluice, sink):
+    hop = sink()
+    gateway = sluice(hop, workers=1, sites={"default": {"connections": 1, "messages_per_connection": 5}})
+    for identity in send(gateway, 20):
+        delivered(gateway, identity)
+    per_connection = [sum(m.connection == n for m in hop.messages) for n in range(1, hop.connections + 1)]
+    assert max(per_connection) == 5, f"messages on each connection: {per_connection}"
+
+
+def test_connections_are_limited(sluice, sink, smtp_source):
+    hop = sink("end: delay 0.02; ok")
+    gateway = sluice(hop, workers=2, sites={"default": {"connections": 3}})
+    highest = 0
+    smtp_source(gateway, "-s", "20", "-l", "1024", "-m", "200")
+    while len(hop.messages) < 200:
+        highest = max(highest, hop.open_connections)
+        time.sleep(0.002)
+    assert 1 <= highest <= 3, f"{highest} connections were open at once"
+
+
+def flood(gateway, hop, count=60, script=""):
+    """Sends messages while the next hop takes its time to greet, so that the one connection finds work waiting."""
+    hop.script("greeting x1: delay 1; ok\n" + script)
+    send(gateway, count)
+    wait_until(lambda: len(hop.messages) >= count, 30, lambda: f"{count} messages, got {len(hop.messages)}")
+    assert len(hop.messages) == count
+
+
+ONE = {"default": {"connections": 1, "messages_per_connection": 0}}
+
+
+def test_gear_three_content_and_next_envelope_in_one_flight(sluice, sink):
+    """RFC 2920: content n and MAIL n+1 leave together, so a message costs one round trip."""
+    hop = sink()
+    gateway = sluice(hop, workers=1, sites=ONE)
+    flood(gateway, hop)
+    together = sum(b"\r\n.\r\nMAIL FROM:" in data and data.endswith(b"DATA\r\n") for _, data in hop.chunks)
+    assert together >= 30, f"content and the next envelope came together only {together} times of 60"
+
+
+def test_gear_two_envelope_in_one_flight(sluice, sink):
+    hop = sink()
+    gateway = sluice(hop)
+    identity, = send(gateway, recipients=["a@example.net", "b@example.net"])
+    delivered(gateway, identity, count=2)
+    flights = [data for _, data in hop.chunks if data.startswith(b"MAIL")]
+    assert len(flights) == 1 and flights[0].endswith(b"DATA\r\n"), f"expected one flight, got {flights}"
+
+
+def test_gear_one_where_pipelining_is_not_announced(sluice, sink):
+    hop = sink(extensions=("SIZE", "8BITMIME"))
+    gateway = sluice(hop, workers=1, sites=ONE)
+    flood(gateway, hop, 20)
+    verbs = (b"MAIL", b"RCPT", b"DATA", b"QUIT", b"EHLO", b"RSET")
+    for _, data in hop.chunks:
+        lines = [line for line in data.split(b"\r\n") if line[:4] in verbs]
+        assert len(lines) <= 1, f"two commands in one flight to a peer without PIPELINING: {data!r}"
+
+
+def test_gear_one_with_smtp_sink(sluice, smtp_sink, smtp_source):
+    hop = smtp_sink("-p")
+    gateway = sluice(hop)
+    smtp_source(gateway, "-s", "5", "-l", "2048", "-m", "100")
+    wait_until(lambda: hop.count() >= 100, 30, lambda: f"100 dumps, got {hop.count()}")
+    gateway.wait_empty()
+    assert hop.count() == 100
+
+
+def test_pipelined_refusals_settle_their_own_message(sluice, sink):
+    """With replies of several messages in flight, each recipient gets the reply that is its own."""
+    hop = sink()
+    gateway = sluice(hop, workers=1, sites=ONE, retry={"schedule": ["2s", "1h"], "max_age": "2d", "jitter": "0%"})
+    hop.script("rcpt refused: 550 5.1.1 no\nend later: 451 4.3.0 later\nmail unloved: 550 5.1.8 no\n"
+               "greeting x1: delay 1; ok")
+    kinds = {"taken": "deliver", "refused": "bounce", "later": "defer", "unloved": "bounce"}
+    expected = {}
+    with gateway.client() as client:
+        client.hello()
+        for index in range(40):
+            kind = list(kinds)[index * 7 % 4]
+            expected[client.message(f"{kind}{index}@example.com", [f"{kind}{index}@example.net"], CONTENT)] = kind
+    for identity, kind in expected.items():
+        event, = gateway.wait_event(kinds[kind], id=identity)
+        assert event["to"].startswith(kind), f"expected the result of {kind}, got {event}"
+        for other in {"deliver", "bounce", "defer"} - {kinds[kind]}:
+            assert not gateway.events(other, id=identity), f"{kind} has an event {other} too"
+    senders = sorted(m.sender for m in hop.messages if m.sender)
+    assert senders == sorted(m.sender for m in hop.received if m.sender.startswith("taken"))
+
+
+def test_cut_connection_settles_what_was_answered(sluice, sink):
+    """Twenty messages pipelined; the connection breaks after the tenth reply: ten are settled, ten go again."""
+    hop = sink()
+    gateway = sluice(hop, workers=1, sites=ONE)
+    flood(gateway, hop, 20, "end x10: ok\nend x1: reset")
+    gateway.wait_empty()
+    assert len(hop.messages) == 20
+    assert len(hop.received) <= 22, f"{len(hop.received)} contents for 20 messages"
+
+
+def test_eight_bit_content_and_a_peer_without_8bitmime(sluice, sink):
+    """It is sent as it is: nobody gains from a bounce, and this gateway rewrites no content."""
+    hop = sink(extensions=("PIPELINING",))
+    gateway = sluice(hop)
+    content = "Subject: ä\r\n\r\nö\r\n".encode()
+    identity, = send(gateway, content=content)
+    delivered(gateway, identity)
+    assert hop.messages[0].content.endswith(content)
+    assert not any("BODY=" in line or "SIZE=" in line for _, line in hop.commands)
+
+
+def test_expiry(sluice, sink):
+    hop = sink("rcpt: 450 4.2.1 never today")
+    gateway = sluice(hop, retry={"schedule": ["1s"], "max_age": "3s", "jitter": "0%"})
+    identity, = send(gateway, sender="")
+    started = time.monotonic()
+    event, = gateway.wait_event("expire", 20, id=identity)
+    assert event["to"] == "to@example.net"
+    assert len(gateway.events("defer", id=identity)) >= 1
+    assert time.monotonic() - started < patience(10)
+    gateway.wait_empty()
