@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-    DRAIN_TURNS_MAX = 60000,
+    DRAIN_TURNS_MAX = 1000000,
     IDLE_TURNS_MAX = 4000,
     OPEN_ATTEMPTS_MAX = 200,
     RESTART_US = 2000, /* no program starts faster */
