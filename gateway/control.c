@@ -18,8 +18,10 @@
 #include "gateway/worker.h"
 
 enum {
-    POLL_MS = 50,      /* how long a log line may wait to be written */
-    PUBLISH_MS = 500,  /* for the workers to bring their counters up to date */
+    POLL_MS = 50,     /* how long a log line may wait to be written */
+    PUBLISH_MS = 500, /* for the workers to bring their counters up to date */
+    BIND_TRIES = 40,  /* for a port that is in use */
+    BIND_PAUSE_US = 50000,
     POST_TRIES = 1000, /* a mailbox that stays full for a second has a dead owner */
 };
 
@@ -320,6 +322,11 @@ static int bind_all(struct control *control)
 {
     char where[ADDRESS_TEXT_SIZE] = "";
     int error = bind_probe(control->config, where);
+    /* The kernel takes a moment to let go of the sockets of a gateway that was killed. */
+    for (int tries = 0; error == -EADDRINUSE && tries < BIND_TRIES; tries++) {
+        usleep(BIND_PAUSE_US);
+        error = bind_probe(control->config, where);
+    }
     if (error)
         return complain(error == -EACCES ? EX_NOPERM : EX_OSERR, "cannot listen on", where, error);
     for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
