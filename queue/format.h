@@ -29,7 +29,7 @@ struct format_batch {
     uint16_t version;
     uint16_t shard;
     uint32_t page_size; /* of the writer: no record crosses a multiple of it */
-    uint32_t reserved;
+    uint32_t life;      /* drawn at each start: the same in all batches of a segment */
 };
 _Static_assert(sizeof(struct format_batch) == 64, "batch header");
 
@@ -40,7 +40,7 @@ enum format_type {
 };
 
 struct format_record {
-    uint32_t header_crc;  /* CRC32C of the rest of this header, begun with the segment's sequence */
+    uint32_t header_crc;  /* CRC32C of the rest of this header, begun with format_seed */
     uint32_t payload_crc; /* CRC32C of the payload */
     uint32_t size;        /* of the payload; the next record begins at the next multiple of FORMAT_ALIGN */
     uint8_t type;
@@ -89,6 +89,12 @@ static inline uint64_t format_align(uint64_t value, uint64_t to)
 {
     assert((to & (to - 1)) == 0);
     return (value + to - 1) & ~(to - 1);
+}
+
+/* What ties a record to its segment: one of the slot's former life does not check. */
+static inline uint32_t format_seed(uint32_t segment, uint32_t life)
+{
+    return segment ^ life * UINT32_C(0x9e3779b1);
 }
 
 static inline uint32_t format_record_size(uint32_t payload)

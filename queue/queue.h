@@ -63,7 +63,7 @@ struct queue_options {
     uint32_t retry_jitter_percent;           /* each delay is spread by so much either way */
     uint32_t entry_recipients;               /* so many recipients of a lane travel together at most: 1..64 */
     int64_t age_max_ms;                      /* after this a deferred recipient is expired */
-    uint64_t seed;                           /* of the jitter and of a new log's identity */
+    uint64_t seed; /* of the jitter and of identities on disk; another one at each start */
     const struct queue_callbacks *callbacks;
     void *context; /* passed to the callbacks */
     /* Where small objects come from; NULL: malloc. */

@@ -65,6 +65,13 @@ static const struct format_batch *batch_here(struct recovery *r, uint64_t offset
     return batch;
 }
 
+/* A slot that is used again may hold batches of a segment with the same number, begun in a life whose first
+ * write to it did not survive. */
+static bool batch_is_of(const struct format_batch *batch, const struct segment *segment)
+{
+    return batch->segment == segment->sequence && batch->life == segment->life;
+}
+
 /* --- Which slots hold what
  * --------------------------------------------------------------------------------------- */
 
@@ -84,7 +91,8 @@ static int candidate_search(struct recovery *r, struct candidate *candidate)
         const struct format_batch *batch = batch_here(r, offset);
         if (!batch)
             continue;
-        if (!candidate->known || (int32_t)(batch->segment - candidate->first.segment) > 0)
+        int32_t newer = candidate->known ? (int32_t)(batch->segment - candidate->first.segment) : 1;
+        if (newer > 0 || (newer == 0 && batch->number > candidate->first.number))
             candidate->first = *batch;
         candidate->known = true;
     }
@@ -349,7 +357,7 @@ static bool records_check(const struct format_batch *batch)
     uint32_t at = sizeof(*batch);
     while (at < batch->size) {
         const struct format_record *record = (const struct format_record *)(const void *)(bytes + at);
-        if (!format_record_check(record, batch->size - at, batch->segment))
+        if (!format_record_check(record, batch->size - at, format_seed(batch->segment, batch->life)))
             return false;
         at += format_record_size(record->size);
     }
@@ -385,7 +393,7 @@ static int salvage(struct recovery *r, const struct segment *segment, uint64_t b
         uint32_t at = (uint32_t)(offset % page_size);
         const struct format_record *record = (const struct format_record *)(const void *)(r->page + at);
         uint64_t space = end - offset < page_size - at ? end - offset : page_size - at;
-        if (!format_record_check(record, (uint32_t)space, segment->sequence)) {
+        if (!format_record_check(record, (uint32_t)space, format_seed(segment->sequence, segment->life))) {
             r->found->damaged_records += gap;
             gap = false;
             offset += FORMAT_ALIGN;
@@ -416,7 +424,7 @@ static int look_ahead(struct recovery *r, const struct segment *segment, uint64_
         if (error)
             return error;
         const struct format_batch *batch = batch_here(r, offset);
-        if (!batch || batch->segment != segment->sequence || batch->number < expected)
+        if (!batch || !batch_is_of(batch, segment) || batch->number < expected)
             continue;
         if (next->offset == size) {
             next->offset = offset;
@@ -433,7 +441,7 @@ static const struct format_batch *batch_expected(struct recovery *r, const struc
                                                  uint64_t offset, uint64_t expected)
 {
     const struct format_batch *batch = batch_here(r, offset);
-    if (!batch || batch->segment != segment->sequence || (expected && batch->number != expected))
+    if (!batch || !batch_is_of(batch, segment) || (expected && batch->number != expected))
         return NULL;
     return records_check(batch) ? batch : NULL;
 }
@@ -539,7 +547,7 @@ static int tail_find(struct recovery *r)
             if (error)
                 return error;
             const struct format_batch *batch = batch_here(r, offset);
-            if (!batch || batch->segment != candidate->first.segment)
+            if (!batch || batch->segment != candidate->first.segment || batch->life != candidate->first.life)
                 continue;
             if (batch->number > r->last_number)
                 r->last_number = batch->number;
@@ -582,6 +590,7 @@ static int segments_place(struct recovery *r)
             return -ENOMEM;
         segment->sealed = true;
         segment->previous = there ? r->candidates[next].first.previous : 0;
+        segment->life = there ? r->candidates[next].first.life : 0;
         next += there;
     }
     return 0;
@@ -675,6 +684,8 @@ int queue_recover(struct queue *queue, struct queue_recovery *recovery)
         wal->identity = queue_random(queue) | 1;
         wal->segments.next_sequence = seconds ? seconds : 1;
     }
+    wal->life =
+        (uint32_t)((queue_random(queue) ^ (uint64_t)queue->now_ms) * UINT64_C(0x9fb21c651e98df25) >> 32);
     wal->next_number = r.last_number + 1;
     /* Ids count up from the time of the start, which keeps them apart from those before. */
     queue->next_id =

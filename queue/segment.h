@@ -29,6 +29,7 @@ struct segment {
     struct segment_holders holders;
     uint32_t sequence;
     uint32_t slot;
+    uint32_t life;     /* in its batches */
     uint64_t previous; /* last good batch number before this segment */
     bool sealed;
     bool bad; /* a write failed: its slot is not used again */

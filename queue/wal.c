@@ -35,12 +35,16 @@ static uint32_t batch_crc(const struct format_batch *batch)
     return crc32c(0, bytes + skip, sizeof(*batch) - skip);
 }
 
-/* Seeded with the segment's sequence: a record of the slot's former life does not check. */
-static uint32_t record_crc(const struct format_record *record, uint32_t sequence)
+static uint32_t record_crc(const struct format_record *record, uint32_t seed)
 {
     const uint8_t *bytes = (const uint8_t *)record;
     size_t skip = offsetof(struct format_record, payload_crc);
-    return crc32c(sequence, bytes + skip, sizeof(*record) - skip);
+    return crc32c(seed, bytes + skip, sizeof(*record) - skip);
+}
+
+static uint32_t wal_seed(const struct wal *wal)
+{
+    return format_seed(wal->segment->sequence, wal->segment->life);
 }
 
 bool format_batch_check(const struct format_batch *batch)
@@ -54,12 +58,12 @@ bool format_batch_check(const struct format_batch *batch)
     return batch->size >= sizeof(*batch);
 }
 
-bool format_record_check(const struct format_record *record, uint32_t space, uint32_t sequence)
+bool format_record_check(const struct format_record *record, uint32_t space, uint32_t seed)
 {
     if (space < sizeof(*record) || record->size > space - sizeof(*record))
         return false;
 #if !defined(PLANT_SKIP_CRC)
-    if (record->header_crc != record_crc(record, sequence))
+    if (record->header_crc != record_crc(record, seed))
         return false;
     if (record->payload_crc != crc32c(0, record + 1, record->size))
         return false;
@@ -124,7 +128,7 @@ static void body_finish(struct wal *wal)
 {
     if (!wal->body)
         return;
-    wal->body->header_crc = record_crc(wal->body, wal->segment->sequence);
+    wal->body->header_crc = record_crc(wal->body, wal_seed(wal));
     wal->body = NULL;
 }
 
@@ -149,6 +153,7 @@ static void batch_seal(struct wal *wal, struct wal_batch *batch)
         .version = FORMAT_VERSION,
         .shard = (uint16_t)wal->shard,
         .page_size = wal->pages.page_size,
+        .life = batch->page->segment->life,
     };
     header->crc = batch_crc(header);
 #if defined(PLANT_REUSE_EARLY)
@@ -367,6 +372,7 @@ static int segment_next(struct wal *wal, bool privileged)
         return -EAGAIN;
     segments->spare_count--;
     segment->previous = wal->durable;
+    segment->life = wal->life;
     wal->segment = segment;
     wal->offset = 0;
     wal->full = false;
@@ -511,7 +517,7 @@ int wal_append(struct wal *wal, enum format_type type, uint64_t id, const struct
         to += parts[i].size;
     }
     record->payload_crc = crc32c(0, record + 1, size);
-    record->header_crc = record_crc(record, wal->segment->sequence);
+    record->header_crc = record_crc(record, wal_seed(wal));
     record_end(wal, record);
     *piece = (struct format_piece){
         .segment = wal->segment->sequence,

@@ -67,6 +67,7 @@ struct wal {
     struct segment_table segments;
     struct page_pool pages;
     uint64_t identity; /* of the log */
+    uint32_t life;     /* of this start */
     uint32_t shard;
     uint32_t writes_max;
     uint32_t commit_delay_us;
@@ -157,7 +158,7 @@ void wal_unpin(struct wal *wal, const struct format_piece *piece);
 void wal_claim(struct wal *wal, const struct format_piece *piece);
 void wal_unclaim(struct wal *wal, const struct format_piece *piece);
 
-/* Checks of what was read back: a batch's header; a record of the segment with this sequence, of which
+/* Checks of what was read back: a batch's header; a record with this format_seed, of which
  * `space` bytes are there. */
 bool format_batch_check(const struct format_batch *batch);
-bool format_record_check(const struct format_record *record, uint32_t space, uint32_t sequence);
+bool format_record_check(const struct format_record *record, uint32_t space, uint32_t seed);

@@ -33,10 +33,12 @@ def random_content(size, seed):
     """Lines of all the octets that may stand in a line, some of which begin with dots; exactly `size` bytes."""
     source = random.Random(seed)
     octets = bytes(octet for octet in range(1, 256) if octet not in b"\r\n")
-    content = b"Subject: " + str(seed).encode() + b"\r\n\r\n"
+    content = bytearray(b"Subject: " + str(seed).encode() + b"\r\n\r\n")
     while len(content) < size:
         line = bytes(source.choices(octets, k=source.choice((0, 1, 2, 70, 500))))
         content += source.choice((b"", b"", b".", b"..", b"...")) + line + b"\r\n"
+    content = bytes(content)
+    # Cut to size without leaving a CR that has lost its LF.
     return content[:size - 2] + b"\r\n" if content[size - 3:size - 2] != b"\r" else content[:size - 3] + b"x\r\n"
 
 
