@@ -37,6 +37,7 @@ struct control {
     struct old_config *old; /* until every worker has left them */
     struct log_writer *log;
     int signals;
+    bool started; /* there are worker threads */
     bool draining;
     bool stopping;
     uint32_t publishes; /* letters sent */
@@ -357,6 +358,7 @@ static int wait_started(struct control *control)
 
 static int start_workers(struct control *control)
 {
+    control->started = true;
     for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
         int error = worker_start(&control->gateway.workers[i], control->config);
         if (error) {
@@ -442,7 +444,6 @@ static void stop_workers(struct control *control)
     post_all(control, LETTER_STOP, NULL);
     for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
         pthread_join(control->gateway.workers[i].thread, NULL);
-        free(control->gateway.workers[i].listeners);
     }
     control->stopping = true;
 }
@@ -460,16 +461,34 @@ static void run(struct control *control)
     }
 }
 
+static void control_deinit(struct control *control)
+{
+    log_free(control->gateway.log);
+    free_old(control);
+    config_free(control->config);
+    for (uint32_t i = 0; control->gateway.workers && i < control->gateway.worker_count; i++)
+        free(control->gateway.workers[i].listeners);
+    free(control->gateway.workers);
+    free(control->gateway.shards);
+    if (control->signals >= 0)
+        close(control->signals);
+}
+
 int control_run(const char *config_path, struct config *config)
 {
     struct control control = {
         .config_path = config_path,
         .config = config,
         .gateway = {.start_wall_ms = clock_wall_ms()},
+        .signals = -1,
     };
     int code = start(&control);
-    if (code)
+    if (code && control.started)
+        _exit(code); /* threads that are under way need what we would free */
+    if (code) {
+        control_deinit(&control);
         return code;
+    }
     tell_start(&control);
     run(&control);
     stats(&control);
@@ -478,11 +497,6 @@ int control_run(const char *config_path, struct config *config)
         log_u64(&line, "uptime_ms", clock_wall_ms() - control.gateway.start_wall_ms);
         log_end(&line);
     }
-    log_free(control.gateway.log);
-    free_old(&control);
-    config_free(control.config);
-    free(control.gateway.workers);
-    free(control.gateway.shards);
-    close(control.signals);
+    control_deinit(&control);
     return EX_OK;
 }
