@@ -442,6 +442,7 @@ static int start(struct control *control)
 static void stop_workers(struct control *control)
 {
     post_all(control, LETTER_STOP, NULL);
+    atomic_store_explicit(&control->gateway.parting, true, memory_order_release);
     for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
         pthread_join(control->gateway.workers[i].thread, NULL);
     }

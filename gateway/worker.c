@@ -629,6 +629,9 @@ static void *worker_main(void *context)
     worker_listen(worker);
     loop_run(worker->loop);
     worker_publish(worker);
+    /* Whoever sent the last letter may still be about to wake us. */
+    while (!atomic_load_explicit(&worker->gateway->parting, memory_order_acquire))
+        usleep(1000);
     worker_close(worker);
     return NULL;
 }

@@ -94,6 +94,7 @@ struct gateway {
     uint32_t shard_count;
     struct log *log;
     _Atomic uint32_t connections; /* open inbound ones, over all workers */
+    _Atomic bool parting;         /* the last letter is sent: rings may be freed; release */
     uint64_t start_wall_ms;
 };
 

@@ -596,6 +596,26 @@ static int segments_place(struct recovery *r)
     return 0;
 }
 
+/* Segments from the tail on are missing, and the first one that is there names `previous` as the last good
+ * batch before it. If that batch lies in what is left of the segments before the tail, nothing was
+ * acknowledged in between. */
+static bool lies_before_tail(struct recovery *r, uint64_t previous)
+{
+    for (uint32_t i = 0; i < r->candidate_count; i++) {
+        const struct candidate *candidate = &r->candidates[i];
+        if ((int32_t)(candidate->first.segment - r->queue->wal.segments.segments[0]->sequence) >= 0)
+            break;
+        for (uint64_t offset = 0; offset < r->queue->wal.storage->segment_size; offset += STORAGE_BLOCK) {
+            if (load_page(r, candidate->slot, offset) < 0)
+                break;
+            const struct format_batch *batch = batch_here(r, offset);
+            if (batch && batch->number == previous)
+                return true;
+        }
+    }
+    return previous == 0;
+}
+
 static int segments_read(struct recovery *r)
 {
     struct segment_table *segments = &r->queue->wal.segments;
@@ -606,9 +626,11 @@ static int segments_read(struct recovery *r)
             gap++;
             continue;
         }
-        /* R7: batches that were acknowledged lay in between; else the gap's only writes failed. Before the
-         * first segment nothing is known to be missing but what the tail says is there. */
-        if (gap > 0 && (i == gap || segment->previous > r->queue->wal.durable))
+        /* R7: batches that were acknowledged lay in between; else the gap's only writes failed. */
+        bool missing = segment->previous > r->queue->wal.durable;
+        if (missing && i == gap)
+            missing = !lies_before_tail(r, segment->previous);
+        if (gap > 0 && missing)
             r->found->missing_segments += gap;
         gap = 0;
         uint64_t known = i + 1 < segments->count ? segments->segments[i + 1]->previous : 0;

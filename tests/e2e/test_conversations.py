@@ -1,5 +1,6 @@
 """Plays every conversation of conversations/*.conv: as written, in one packet, and byte by byte."""
 import pathlib
+import shutil
 import socket
 import time
 
@@ -25,10 +26,12 @@ def shared_hop():
 @pytest.fixture(scope="module", name="shared")
 def shared_gateway(hop, request):
     """One gateway for all conversations: what one leaves behind must not disturb the next."""
-    make, finish = sluice_maker(request.node, disk_folder())
+    folder = disk_folder()
+    make, finish = sluice_maker(request.node, folder)
     yield make(hop, listener={"max_recipients": 100, "max_message_size": "1M"},
                relay={"networks": ["127.0.0.1/32"], "domains": ["hosted.example", ".below.example"]})
     finish()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(name="gateway")

@@ -64,6 +64,7 @@ def test_idle_connections_cost_little_memory(sluice, sink):
 
 def test_too_many_connections_are_told_so(sluice, sink):
     gateway = sluice(sink(), limits={"connections": 10})
+    wait_until(lambda: gateway.stats()["connections_open"] == 0, 5, "the start's own looks at the port to end")
     clients = [gateway.client() for _ in range(10)]
     for client in clients:
         client.expect(220)

@@ -147,8 +147,11 @@ class Gateway:
         assert code in (None, 0), f"exit code at the end of the test: expected 0, got {code}"
 
     def assert_no_report(self):
-        match = REPORTS.search(self.log_text())
-        assert not match, f"the gateway's output holds a report: {match.group(0)!r} (SLUICE_SANITIZER={SANITIZER})"
+        text = self.log_text()
+        match = REPORTS.search(text)
+        if match:
+            raise AssertionError(f"the gateway's output holds a report (SLUICE_SANITIZER={SANITIZER}):\n"
+                                 + text[match.start():match.start() + 5000])
 
     # -- what it says ----------------------------------------------------------------------------------------
 
