@@ -558,15 +558,18 @@ static int tail_find(struct recovery *r)
     return 0;
 }
 
-/* R10: before the tail. A few are kept to be written again. */
-static int stale_keep(struct recovery *r, uint32_t slot)
+/* Of the slots before the tail a few are kept to be written again. */
+static int spares_trim(struct recovery *r)
 {
     struct segment_table *segments = &r->queue->wal.segments;
-    r->found->stale_segments++;
-    if (segments->spare_count < SPARES_KEPT)
-        return segment_add_spare(segments, slot);
-    (void)segments->storage->methods->discard(segments->storage, slot);
-    return segment_add_hole(segments, slot);
+    while (segments->spare_count > SPARES_KEPT) {
+        uint32_t slot = segments->spare[--segments->spare_count];
+        (void)segments->storage->methods->discard(segments->storage, slot);
+        int error = segment_add_hole(segments, slot);
+        if (error)
+            return error;
+    }
+    return 0;
 }
 
 /* Places all live segments, with an empty one for each that is missing (R7), before any is read: commits
@@ -580,7 +583,8 @@ static int segments_place(struct recovery *r)
     while ((int32_t)(newest - segments->next_sequence) >= 0) {
         while (next < r->candidate_count &&
                (int32_t)(r->candidates[next].first.segment - segments->next_sequence) < 0) {
-            int error = stale_keep(r, r->candidates[next++].slot);
+            r->found->stale_segments++; /* R10 */
+            int error = segment_add_spare(segments, r->candidates[next++].slot);
             if (error)
                 return error;
         }
@@ -685,6 +689,8 @@ static int recover(struct recovery *r)
         error = segments_place(r);
     if (!error)
         error = segments_read(r);
+    if (!error)
+        error = spares_trim(r);
     return error ? error : messages_admit(r);
 }
 
