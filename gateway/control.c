@@ -338,6 +338,19 @@ static int bind_all(struct control *control)
     return 0;
 }
 
+static int complain_queue(const struct config *config, int error)
+{
+    if (error == -EMEDIUMTYPE)
+        fprintf(stderr,
+                "sluice: the log in %s was written with another queue segment_size: set it as it was\n",
+                config->data_dir);
+    else if (error == -EPROTO)
+        fprintf(stderr, "sluice: the log in %s was written by another version of sluice\n", config->data_dir);
+    else
+        return complain(EX_IOERR, "cannot open the queue in", config->data_dir, error);
+    return EX_CONFIG;
+}
+
 /* 0, or the exit code. */
 static int wait_started(struct control *control)
 {
@@ -347,7 +360,7 @@ static int wait_started(struct control *control)
             int error = atomic_load_explicit(&worker->start_error, memory_order_acquire);
             if (error) {
                 log_drain(control->gateway.log);
-                return complain(EX_IOERR, "cannot open the queue in", control->config->data_dir, error);
+                return complain_queue(control->config, error);
             }
             log_drain(control->gateway.log);
             usleep(1000);

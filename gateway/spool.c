@@ -111,6 +111,25 @@ static int slot_fd(struct spool *spool, uint32_t slot)
     return fd;
 }
 
+/* A file of another size was written with another setting: reading a part of it would lose the rest. One that
+ * is shorter and still blank is left of a preparation that was cut short. */
+static int slot_check(struct spool *spool, uint32_t slot)
+{
+    static const uint8_t blank[16];
+    uint8_t block[STORAGE_BLOCK] __attribute__((aligned(STORAGE_BLOCK)));
+    struct stat file;
+    int fd = slot_fd(spool, slot);
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &file) < 0)
+        return -errno;
+    if ((uint64_t)file.st_size == spool->storage.segment_size)
+        return 0;
+    ssize_t got = pread(fd, block, STORAGE_BLOCK, 0);
+    bool is_blank = got >= 0 && (got < (ssize_t)sizeof(blank) || memcmp(block, blank, sizeof(blank)) == 0);
+    return (uint64_t)file.st_size < spool->storage.segment_size && is_blank ? 0 : -EMEDIUMTYPE;
+}
+
 static int spool_list(struct storage *storage, uint32_t *slots, uint32_t max)
 {
     struct spool *spool = spool_of(storage);
@@ -119,12 +138,13 @@ static int spool_list(struct storage *storage, uint32_t *slots, uint32_t max)
     if (!directory)
         return -errno;
     int count = 0;
+    int error = 0;
     const struct dirent *entry;
-    while ((entry = readdir(directory)) && (uint32_t)count < max)
+    while (!error && (entry = readdir(directory)) && (uint32_t)count < max)
         if (slot_number(entry->d_name, &slots[count]))
-            count++;
+            error = slot_check(spool, slots[count++]);
     closedir(directory);
-    return count;
+    return error ? error : count;
 }
 
 static int64_t spool_load(struct storage *storage, uint32_t slot, uint64_t offset, void *buffer, size_t size)

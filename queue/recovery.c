@@ -120,7 +120,8 @@ static int by_sequence(const void *a, const void *b)
     return (x->first.segment > y->first.segment) - (x->first.segment < y->first.segment);
 }
 
-/* Keeps those of the log that the newest segment belongs to; all other slots are to be prepared anew. */
+/* Keeps those of the log that the newest segment belongs to; slots that hold nothing are to be prepared anew.
+ */
 static int candidates_sort(struct recovery *r)
 {
     struct segment_table *segments = &r->queue->wal.segments;
@@ -140,6 +141,8 @@ static int candidates_sort(struct recovery *r)
             continue;
         }
         r->found->foreign_slots++;
+        if (candidate.known)
+            continue; /* R11: somebody else's mail: left alone */
         int error = segment_add_hole(segments, candidate.slot);
         if (error)
             return error;

@@ -287,3 +287,13 @@ def test_data_folder_belongs_to_one(sluice, sink):
     assert first.data in second.log_text()
     sent = send_all(first, 5)
     assert_all_arrived(hop, sent)
+
+
+def test_another_segment_size_is_refused(sluice, sink):
+    """Reading a part of each segment would lose the rest: the gateway must not start, and say why."""
+    gateway = sluice(sink(), workers=1, queue={"segment_size": "2M"})
+    gateway.stop()
+    smaller = sluice(sink(), start=False, data_dir=gateway.data, workers=1, queue={"segment_size": "1M"})
+    smaller.launch()
+    assert smaller.wait_exit() == 78
+    assert "segment_size" in smaller.log_text()
