@@ -43,8 +43,7 @@ struct control {
     uint32_t publishes; /* letters sent */
 };
 
-/* --- Talking to workers
- * ------------------------------------------------------------------------------------------ */
+/* --- Talking to workers --- */
 
 static void post_all(struct control *control, enum letter letter, void *content)
 {
@@ -85,8 +84,7 @@ static void free_old(struct control *control)
     }
 }
 
-/* --- Signals
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Signals --- */
 
 static void reload_failed(struct control *control, const char *reason)
 {
@@ -199,8 +197,7 @@ static void hear_signals(struct control *control)
     }
 }
 
-/* --- Starting
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Starting --- */
 
 static int complain(int code, const char *what, const char *about, int error)
 {
@@ -449,8 +446,7 @@ static int start(struct control *control)
     return start_workers(control);
 }
 
-/* --- Running
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Running --- */
 
 static void stop_workers(struct control *control)
 {

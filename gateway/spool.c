@@ -45,8 +45,7 @@ static struct spool *spool_of(struct storage *storage)
     return (struct spool *)(void *)storage;
 }
 
-/* --- Names
- * ------------------------------------------------------------------------------------------------------- */
+/* --- Names --- */
 
 static void slot_name(char name[32], uint32_t slot)
 {
@@ -81,8 +80,7 @@ int spool_count_shards(const char *data_dir)
     return count;
 }
 
-/* --- Files
- * ------------------------------------------------------------------------------------------------------- */
+/* --- Files --- */
 
 static int slot_open(struct spool *spool, uint32_t slot, int flags)
 {
@@ -178,8 +176,7 @@ static int spool_discard(struct storage *storage, uint32_t slot)
     return unlinkat(spool->directory, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* --- Reading and writing
- * ----------------------------------------------------------------------------------------- */
+/* --- Reading and writing --- */
 
 static void transfer_done(struct completion *completion, int32_t result, uint32_t flags);
 
@@ -277,8 +274,7 @@ void spool_read(struct spool *spool, struct loop *loop, struct storage_op *op, u
     transfer(spool, loop, op, slot, offset, buffer, size, false);
 }
 
-/* --- Preparing a slot
- * -------------------------------------------------------------------------------------------- */
+/* --- Preparing a slot --- */
 
 /* Reserve the blocks, write zeros over all of them, sync the file and then its folder. */
 static void fill_done(struct completion *completion, int32_t result, uint32_t flags);
@@ -397,8 +393,7 @@ static void spool_prepare(struct storage *storage, struct storage_op *op, uint32
     io_uring_prep_fallocate(loop_sqe(spool->loop, &self->completion), self->fd, 0, 0, (off_t)self->left);
 }
 
-/* --- Life
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Life --- */
 
 static const struct storage_methods spool_methods = {
     .list = spool_list,

@@ -24,8 +24,7 @@ enum {
 extern int mallctl(const char *name, void *old, size_t *old_size, void *new_value, size_t new_size)
     __attribute__((weak));
 
-/* --- Mail between threads
- * ---------------------------------------------------------------------------------------- */
+/* --- Mail between threads --- */
 
 bool worker_post(struct worker *worker, struct worker *self, enum letter letter, void *content)
 {
@@ -108,8 +107,7 @@ static bool read_mail(void *context)
     return any;
 }
 
-/* --- The queue's callbacks
- * --------------------------------------------------------------------------------------- */
+/* --- The queue's callbacks --- */
 
 static void on_lane_ready(void *context, struct queue_lane *lane)
 {
@@ -242,8 +240,7 @@ static int shard_open(struct worker *worker, struct shard *shard, const struct c
     return 0;
 }
 
-/* --- Outbound's needs
- * -------------------------------------------------------------------------------------------- */
+/* --- Outbound's needs --- */
 
 static void send_home(void *context, struct queue_delivery *delivery)
 {
@@ -312,8 +309,7 @@ static void read_piece(void *context, struct outbound_read *read)
                read->range.size);
 }
 
-/* --- Listening
- * --------------------------------------------------------------------------------------------------- */
+/* --- Listening --- */
 
 /* The kernel spreads connections by chance; ten of them can land on one worker. A worker that has clearly
  * more than the idlest one gives the next away. */
@@ -369,8 +365,7 @@ static void on_stopped(void *context)
 
 static const struct listener_handler listener_handler = {on_accept, on_exhausted, on_stopped};
 
-/* --- Turns
- * ------------------------------------------------------------------------------------------------------- */
+/* --- Turns --- */
 
 static void worker_adopt(struct worker *worker, const struct config *config)
 {
@@ -529,8 +524,7 @@ static void on_begin(void *context)
     log_set_time(worker->log, loop_now_wall_ms(worker->loop) * 1000);
 }
 
-/* --- Life
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Life --- */
 
 static void pin(const struct worker *worker)
 {

@@ -34,8 +34,7 @@ static size_t delivery_size(uint32_t entry_count)
     return sizeof(struct delivery) + entry_count * sizeof(struct entry *);
 }
 
-/* --- Taking
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Taking --- */
 
 /* Which entries ride: the first always, others of its message as far as they match and recipients_max allows.
  * Counts them when `entries` is NULL. */
@@ -265,8 +264,7 @@ bool queue_take(struct queue_lane *lane, uint32_t recipients_max, queue_match *m
     return true;
 }
 
-/* --- Settling
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Settling --- */
 
 static int64_t retry_delay(struct queue *queue, uint32_t attempts)
 {
@@ -397,8 +395,7 @@ void queue_release(struct queue_delivery *pub)
     delivery_free(delivery);
 }
 
-/* --- Reading back
- * ------------------------------------------------------------------------------------------------ */
+/* --- Reading back --- */
 
 struct queue_piece_range queue_piece_range(const struct queue_piece *piece)
 {

@@ -223,8 +223,7 @@ int64_t queue_draft_append(struct queue_draft *draft, const void *bytes, size_t 
     return taken;
 }
 
-/* --- Commit
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Commit --- */
 
 static void draft_durable(struct wal_waiter *waiter, int error)
 {

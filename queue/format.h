@@ -2,6 +2,7 @@
 #pragma once
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "queue/storage.h"
@@ -101,3 +102,12 @@ static inline uint32_t format_record_size(uint32_t payload)
 {
     return (uint32_t)format_align(sizeof(struct format_record) + payload, FORMAT_ALIGN);
 }
+
+/* Checksums of headers; `seed` is the segment's format_seed. */
+uint32_t format_batch_crc(const struct format_batch *batch);
+uint32_t format_record_crc(const struct format_record *record, uint32_t seed);
+
+/* Checks of what was read back: a batch's header; a record, of which `space` bytes are there, with its
+ * payload. */
+bool format_batch_check(const struct format_batch *batch);
+bool format_record_check(const struct format_record *record, uint32_t space, uint32_t seed);

@@ -78,8 +78,7 @@ static void mover_give_up(struct mover *mover)
     mover_let_go(mover);
 }
 
-/* --- What to move
- * ------------------------------------------------------------------------------------------------ */
+/* --- What to move --- */
 
 static bool worthwhile(const struct queue *queue)
 {
@@ -120,8 +119,7 @@ static struct message *choose(struct segment *tail)
     return NULL;
 }
 
-/* --- Moving
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Moving --- */
 
 static void mover_read_done(struct storage_op *op, int32_t result);
 

@@ -8,8 +8,7 @@
 
 enum { PAGES_MIN = 4 };
 
-/* --- Life
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Life --- */
 
 static int options_check(const struct storage *storage, const struct queue_options *options)
 {
@@ -125,8 +124,7 @@ uint64_t queue_random(struct queue *queue)
     return z ^ (z >> 31);
 }
 
-/* --- Messages
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Messages --- */
 
 void entry_place(struct queue *queue, struct entry *entry, bool at_head)
 {
@@ -170,8 +168,7 @@ void queue_dismiss(struct queue *queue, struct message *message)
     message_free(queue, message);
 }
 
-/* --- Driving
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Driving --- */
 
 static void announce_lane(void *context, struct queue_lane *lane)
 {

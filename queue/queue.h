@@ -105,8 +105,7 @@ enum queue_state queue_state(const struct queue *queue);
 /* Changes the retry schedule, jitter, age, and entry_recipients for messages to come, of a running shard. */
 void queue_set_retry(struct queue *queue, const struct queue_options *options);
 
-/* --- Accepting
- * ------------------------------------------------------------------------------------------------- */
+/* --- Accepting --- */
 
 /* The envelope that goes with a message. The recipients are encoded by queue_recipient_encode, one after the
  * other. */
@@ -153,8 +152,7 @@ void queue_draft_abort(struct queue_draft *draft);
 uint64_t queue_draft_size(const struct queue_draft *draft);
 uint64_t queue_draft_id(const struct queue_draft *draft);
 
-/* --- Delivering
- * ------------------------------------------------------------------------------------------------ */
+/* --- Delivering --- */
 
 enum queue_outcome {
     QUEUE_RETRY,   /* not attempted: goes back to the head of its lane, no attempt is counted */
@@ -241,8 +239,7 @@ int64_t queue_lane_head_arrival_ms(const struct queue_lane *lane); /* INT64_MAX 
 void queue_each_lane(struct queue *queue, void (*each)(void *context, struct queue_lane *lane),
                      void *context);
 
-/* --- Driving
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Driving --- */
 
 /* Moves what is due into its lanes. Returns when to call again: wall ms, or INT64_MAX. */
 int64_t queue_tick(struct queue *queue, int64_t now_ms);

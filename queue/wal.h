@@ -157,8 +157,3 @@ void wal_unpin(struct wal *wal, const struct format_piece *piece);
 /* Says that the piece will / will not be needed soon. No effect when it is not in memory. */
 void wal_claim(struct wal *wal, const struct format_piece *piece);
 void wal_unclaim(struct wal *wal, const struct format_piece *piece);
-
-/* Checks of what was read back: a batch's header; a record with this format_seed, of which
- * `space` bytes are there. */
-bool format_batch_check(const struct format_batch *batch);
-bool format_record_check(const struct format_record *record, uint32_t space, uint32_t seed);
