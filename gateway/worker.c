@@ -16,8 +16,6 @@ enum {
     LETTER_MASK = (1 << LETTER_BITS) - 1,
     LISTENER_SHIFT = 32,
     DRAIN_MS = 60 * 1000, /* for deliveries in flight to end, after the sessions did */
-    LOG_WRITES_MAX = 4,
-    ENTRY_RECIPIENTS = 64,
 };
 
 /* jemalloc's, when it is linked: how many bytes this thread ever got from it. */
@@ -163,83 +161,6 @@ static const struct queue_callbacks queue_callbacks = {
     .state = on_state,
 };
 
-static void *queue_alloc(void *context, size_t size)
-{
-    return pool_alloc(context, size);
-}
-
-static void queue_free(void *context, void *memory, size_t size)
-{
-    pool_free(context, memory, size);
-}
-
-static void retry_options(const struct config *config, struct queue_options *options)
-{
-    options->retry_count = 0;
-    for (size_t i = 0; i < config->retry.schedule_count && i < QUEUE_RETRY_STEPS_MAX; i++)
-        options->retry_ms[options->retry_count++] = (int64_t)config->retry.schedule_ms[i];
-    options->entry_recipients = ENTRY_RECIPIENTS;
-    for (size_t i = 0; i < config->site_count; i++)
-        if (config->sites[i].recipients_per_message < options->entry_recipients)
-            options->entry_recipients = config->sites[i].recipients_per_message;
-    options->retry_jitter_percent = config->retry.jitter_percent;
-    options->age_max_ms = (int64_t)config->retry.max_age_ms;
-}
-
-static void log_recovery(struct worker *worker, const struct shard *shard, const struct queue_recovery *found,
-                         uint64_t took_us)
-{
-    struct log_line line;
-    bool damage = found->damaged_batches || found->damaged_records || found->missing_segments;
-    if (!log_begin(worker->log, &line, LOG_RECOVER, damage ? LOG_ERROR : LOG_NOTICE))
-        return;
-    log_u64(&line, "shard", shard->number);
-    log_u64(&line, "messages", found->messages);
-    log_u64(&line, "recipients", found->recipients);
-    log_u64(&line, "segments", found->segments);
-    log_u64(&line, "bytes", found->bytes);
-    log_u64(&line, "torn_tails", found->torn_tails);
-    log_u64(&line, "damaged_batches", found->damaged_batches);
-    log_u64(&line, "damaged_records", found->damaged_records);
-    log_u64(&line, "missing_segments", found->missing_segments);
-    log_u64(&line, "stale_segments", found->stale_segments);
-    log_u64(&line, "foreign_slots", found->foreign_slots);
-    log_bool(&line, "direct_io", shard->spool.direct);
-    log_u64(&line, "took_ms", took_us / 1000);
-    log_end(&line);
-}
-
-static int shard_open(struct worker *worker, struct shard *shard, const struct config *config)
-{
-    struct queue_options options = {
-        .shard = shard->number,
-        .page_size = QUEUE_PAGE_SIZE,
-        .memory_limit = config->limits.memory_bytes / worker->gateway->shard_count,
-        .writes_max = LOG_WRITES_MAX,
-        .commit_delay_us = config->queue.commit_delay_us,
-        .seed = clock_wall_us() ^ (uint64_t)getpid() << 40 ^ (uint64_t)shard->number << 56,
-        .callbacks = &queue_callbacks,
-        .context = worker,
-        .alloc = queue_alloc,
-        .free = queue_free,
-        .alloc_context = &worker->pool,
-    };
-    retry_options(config, &options);
-    struct spool_limits limits = {config->limits.min_free_disk_bytes, config->limits.min_free_disk_percent};
-    uint64_t begin = clock_monotonic_us();
-    int error =
-        spool_init(&shard->spool, config->data_dir, shard->number, config->queue.segment_size_bytes, &limits);
-    if (error)
-        return error;
-    spool_attach(&shard->spool, worker->loop);
-    struct queue_recovery found;
-    error = queue_open(&shard->spool.storage, &options, (int64_t)clock_wall_ms(), &found, &shard->queue);
-    if (error)
-        return error;
-    log_recovery(worker, shard, &found, clock_monotonic_us() - begin);
-    return 0;
-}
-
 /* --- Outbound's needs --- */
 
 static void send_home(void *context, struct queue_delivery *delivery)
@@ -373,7 +294,7 @@ static void worker_adopt(struct worker *worker, const struct config *config)
         panic("no memory to take over a new configuration");
     inbound_set_config(&worker->inbound, config);
     struct queue_options options = {0};
-    retry_options(config, &options);
+    shard_retry_options(config, &options);
     for (uint32_t i = 0; i < worker->shard_count; i++) {
         queue_set_retry(worker->shards[i].queue, &options);
         queue_each_lane(worker->shards[i].queue, on_lane_ready, worker);
@@ -541,8 +462,17 @@ static int worker_open(struct worker *worker, const struct config *config)
 {
     worker->config = config;
     log_set_time(worker->log, clock_wall_us());
+    struct shard_options options = {
+        .config = config,
+        .shard_count = worker->gateway->shard_count,
+        .loop = worker->loop,
+        .log = worker->log,
+        .pool = &worker->pool,
+        .callbacks = &queue_callbacks,
+        .context = worker,
+    };
     for (uint32_t i = 0; i < worker->shard_count; i++) {
-        int error = shard_open(worker, &worker->shards[i], config);
+        int error = shard_open(&worker->shards[i], &options);
         if (error)
             return error;
     }
@@ -584,8 +514,7 @@ static void worker_listen(struct worker *worker)
 static void worker_close(struct worker *worker)
 {
     for (uint32_t i = 0; i < worker->shard_count; i++) {
-        queue_close(worker->shards[i].queue);
-        spool_deinit(&worker->shards[i].spool);
+        shard_close(&worker->shards[i]);
     }
     inbound_deinit(&worker->inbound);
     outbound_deinit(&worker->outbound);

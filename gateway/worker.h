@@ -18,7 +18,7 @@
 #include "gateway/net/listener.h"
 #include "gateway/net/loop.h"
 #include "gateway/outbound/outbound.h"
-#include "gateway/spool.h"
+#include "gateway/shard.h"
 #include "queue/queue.h"
 
 struct gateway;
@@ -32,14 +32,6 @@ enum letter {
     LETTER_PUBLISH, /* bring the counters up to date */
     LETTER_DRAIN,   /* take nothing new, end what is open */
     LETTER_STOP,    /* write what is pending, then leave the loop */
-};
-
-/* A shard of the queue with its files. */
-struct shard {
-    struct spool spool;
-    struct queue *queue; /* owner thread; as a name: any thread */
-    struct worker *worker;
-    uint32_t number;
 };
 
 struct worker_listener {
