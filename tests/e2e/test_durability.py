@@ -297,3 +297,19 @@ def test_another_segment_size_is_refused(sluice, sink):
     smaller.launch()
     assert smaller.wait_exit() == 78
     assert "segment_size" in smaller.log_text()
+
+
+if "SLUICE_SHIM_NO_DIRECT" in os.environ:
+    def test_file_system_without_direct_io(sluice, sink):
+        """Writes followed by fdatasync take over, the log says so, and a kill loses nothing."""
+        hop = sink(keep=False)
+        gateway = sluice(hop, start=False)
+        gateway.wrapper = ["env", "LD_PRELOAD=" + os.environ["SLUICE_SHIM_NO_DIRECT"]]
+        gateway.start()
+        assert gateway.events("start")[0]["direct_io"] is False
+        hop.down()
+        sent = send_all(gateway, 50)
+        gateway.kill()
+        gateway.start()
+        hop.up()
+        assert_all_arrived(hop, sent)

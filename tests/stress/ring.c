@@ -85,7 +85,7 @@ static int consume(struct ring *ring, uint32_t producers, uint32_t count)
 static int scene(uint32_t producers, uint32_t capacity, uint32_t count)
 {
     struct producer all[PRODUCERS_MAX];
-    struct ring ring;
+    static struct ring ring;
     uint64_t full = 0;
 
     assert(producers <= PRODUCERS_MAX);
@@ -115,7 +115,7 @@ static int scene(uint32_t producers, uint32_t capacity, uint32_t count)
  * many rounds. */
 static int alone(void)
 {
-    struct ring ring;
+    static struct ring ring;
     int values[8];
     int failed = 0;
 

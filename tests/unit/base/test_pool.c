@@ -27,7 +27,7 @@ static void blocks_are_powers_of_two_and_aligned(void **state)
 static void steady_traffic_never_calls_malloc(void **state)
 {
     enum { BLOCKS = 100 };
-    struct counters counters;
+    static struct counters counters;
     struct pool pool;
     counters_init(&counters);
     pool_init(&pool, &counters, SIZE_MAX);
@@ -71,7 +71,7 @@ static void deinit_of_a_zeroed_pool_is_harmless(void **state)
 
 static void counters_add_up_over_workers(void **state)
 {
-    struct counters workers[3];
+    static struct counters workers[3];
     uint64_t sums[COUNTER_COUNT] = {0};
     for (size_t index = 0; index < 3; index++) {
         counters_init(&workers[index]);
