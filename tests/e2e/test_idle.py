@@ -7,7 +7,8 @@ import pytest
 
 from lab.machine import SANITIZER, raise_open_files, wait_until
 
-COUNT = 10_000
+# A sanitizer's own memory would be measured: under one the connections are there, their cost is not looked at.
+COUNT = 10_000 if SANITIZER == "none" else 500
 BYTES_EACH = 8192
 
 
@@ -37,7 +38,6 @@ def read_until(sockets, ending):
                     left -= 1
 
 
-@pytest.mark.skipif(SANITIZER != "none", reason="a sanitizer's own memory would be measured")
 @pytest.mark.skipif(not raise_open_files(COUNT + 2000),
                     reason=f"the system allows {resource.getrlimit(resource.RLIMIT_NOFILE)[1]} open files")
 def test_idle_connections_cost_little_memory(sluice, sink):
@@ -59,7 +59,7 @@ def test_idle_connections_cost_little_memory(sluice, sink):
     for client in clients:
         client.close()
     wait_until(lambda: gateway.stats()["connections_open"] == 0, 20, "all connections to be gone")
-    assert each <= BYTES_EACH, f"each idle connection costs {each:.0f} bytes, at most {BYTES_EACH} were allowed"
+    assert SANITIZER != "none" or each <= BYTES_EACH, f"each idle connection costs {each:.0f} bytes, at most {BYTES_EACH} were allowed"
 
 
 def test_too_many_connections_are_told_so(sluice, sink):

@@ -151,6 +151,9 @@ static void open_queue(struct world *world, bool clean)
     int error = -EIO;
 
     for (uint32_t i = 0; error == -EIO && i < OPEN_ATTEMPTS_MAX; i++) {
+        /* A long log may hardly ever be read through without a failure: then the disk is mended. */
+        if (i == OPEN_ATTEMPTS_MAX / 2)
+            world->disk->options.load_fails = 0;
         error = queue_open(&world->disk->storage, &world->options, world_now_ms(world), &world->recovery,
                            &world->queue);
         if (error && world->allocated > 0)
