@@ -16,6 +16,9 @@ enum {
     LETTER_MASK = (1 << LETTER_BITS) - 1,
     LISTENER_SHIFT = 32,
     DRAIN_MS = 60 * 1000, /* for deliveries in flight to end, after the sessions did */
+    ROOM_SEGMENTS = 2,    /* without which the queue takes no mail */
+    ROOM_TURN_US = 10000,
+    ROOM_TURNS = 3000,
 };
 
 /* jemalloc's, when it is linked: how many bytes this thread ever got from it. */
@@ -503,6 +506,19 @@ static int worker_open(struct worker *worker, const struct config *config)
     return outbound_init(&worker->outbound, &outbound);
 }
 
+/* A new log has to be filled with zeros first. Until it has room for mail nobody is let in, unless it never
+ * will. */
+static void worker_make_room(struct worker *worker)
+{
+    struct queue *queue = worker->shards[0].queue;
+    for (int turns = 0; turns < ROOM_TURNS; turns++) {
+        (void)queue_flush(queue, loop_now_us(worker->loop));
+        if (queue_stats(queue).segments_spare >= ROOM_SEGMENTS || queue_state(queue) != QUEUE_OPEN)
+            return;
+        loop_turn(worker->loop, ROOM_TURN_US);
+    }
+}
+
 static void worker_listen(struct worker *worker)
 {
     for (uint32_t i = 0; i < worker->listener_count; i++) {
@@ -541,6 +557,7 @@ static void *worker_main(void *context)
         atomic_store_explicit(&worker->start_error, error, memory_order_release);
         return NULL;
     }
+    worker_make_room(worker);
     atomic_store_explicit(&worker->adopted, worker->config, memory_order_release);
     atomic_store_explicit(&worker->ready, true, memory_order_release);
     while (!others_open(worker))

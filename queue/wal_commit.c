@@ -107,6 +107,8 @@ uint64_t wal_flush(struct wal *wal, uint64_t now_us, uint32_t receiving)
     prepare_ahead(wal);
     if (wal->segments.spare_count >= WAL_SPARE_WANTED)
         wal->full = false;
+    else if (!wal->segment && wal->segments.prepare_error)
+        wal->full = true; /* known before anybody asks */
     uint64_t within = wal->segments.prepare_error || wal->error ? RETRY_US : UINT64_MAX;
     if (wal->failing)
         return within;
