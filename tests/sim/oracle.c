@@ -212,6 +212,15 @@ static void check_target(struct oracle *oracle, struct oracle_message *message,
     recipient->state = RECIPIENT_OUT;
 }
 
+/* Everybody was settled: the message is there again because outcomes were lost with the power. */
+static bool nobody_waits(const struct oracle_message *message)
+{
+    for (uint32_t i = 0; i < message->recipient_count; i++)
+        if (message->recipients[i].state == RECIPIENT_WAITING)
+            return false;
+    return true;
+}
+
 struct oracle_message *oracle_taken(struct oracle *oracle, const struct queue_delivery *delivery)
 {
     struct oracle_message *message = identify(oracle, delivery);
@@ -219,6 +228,7 @@ struct oracle_message *oracle_taken(struct oracle *oracle, const struct queue_de
     uint32_t high = 0;
 
     check_message(message, delivery);
+    message->returned = nobody_waits(message);
     for (uint32_t i = 0; i < delivery->target_count; i++) {
         check_target(oracle, message, &delivery->targets[i]);
         const struct oracle_recipient *recipient = &message->recipients[delivery->targets[i].index];

@@ -65,6 +65,7 @@ struct oracle_message {
                              goes with it */
     uint64_t last_write;  /* of the last one before it was answered */
     void *answer;         /* the sender's own; freed with the message */
+    bool returned;        /* when last handed out, all its recipients had been settled */
 };
 
 struct oracle {
