@@ -484,6 +484,16 @@ static void control_deinit(struct control *control)
         close(control->signals);
 }
 
+/* Some workers are up and some are not: what they made goes with the process. */
+static _Noreturn void give_up(struct control *control, int code)
+{
+    atomic_store_explicit(&control->gateway.given_up, true, memory_order_relaxed);
+    for (uint32_t i = 0; i < control->gateway.worker_count; i++)
+        if (control->gateway.workers[i].has_thread)
+            pthread_join(control->gateway.workers[i].thread, NULL);
+    _exit(code);
+}
+
 int control_run(const char *config_path, struct config *config)
 {
     struct control control = {
@@ -494,7 +504,7 @@ int control_run(const char *config_path, struct config *config)
     };
     int code = start(&control);
     if (code && control.started)
-        _exit(code); /* threads that are under way need what we would free */
+        give_up(&control, code);
     if (code) {
         control_deinit(&control);
         return code;

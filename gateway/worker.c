@@ -560,8 +560,11 @@ static void *worker_main(void *context)
     worker_make_room(worker);
     atomic_store_explicit(&worker->adopted, worker->config, memory_order_release);
     atomic_store_explicit(&worker->ready, true, memory_order_release);
-    while (!others_open(worker))
+    while (!others_open(worker)) {
+        if (atomic_load_explicit(&worker->gateway->given_up, memory_order_relaxed))
+            return NULL;
         usleep(1000);
+    }
     loop_set_begin_fn(worker->loop, on_begin, worker);
     loop_set_wake_fn(worker->loop, read_mail, worker);
     worker->hook.fn = on_turn;
@@ -586,5 +589,7 @@ int worker_start(struct worker *worker, const struct config *config)
         error = loop_new(NULL, &worker->loop);
     if (error)
         return error;
-    return -pthread_create(&worker->thread, NULL, worker_main, worker);
+    error = -pthread_create(&worker->thread, NULL, worker_main, worker);
+    worker->has_thread = error == 0;
+    return error;
 }

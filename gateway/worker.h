@@ -48,6 +48,7 @@ struct worker {
     uint32_t index;
     int cpu; /* to be pinned to; -1: not */
     pthread_t thread;
+    bool has_thread;
     struct loop *loop;
     struct log_writer *log;
     struct shard *shards; /* the first takes new messages; others are left by a run with more workers */
@@ -86,6 +87,7 @@ struct gateway {
     uint32_t shard_count;
     struct log *log;
     _Atomic uint32_t connections; /* open inbound ones, over all workers */
+    _Atomic bool given_up;        /* the start failed: threads end; relaxed */
     _Atomic bool parting;         /* the last letter is sent: rings may be freed; release */
     uint64_t start_wall_ms;
 };
