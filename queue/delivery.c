@@ -326,14 +326,7 @@ static bool entry_settle(struct delivery *delivery, struct entry *entry, struct 
     }
     if (!result.done && !result.deferred)
         return false;
-    uint64_t all = entry->count == 64 ? UINT64_MAX : (UINT64_C(1) << entry->count) - 1;
-    struct format_settle settle = {
-        .done = all & ~entry->pending,
-        .due_ms = entry->due_ms,
-        .first = entry->first,
-        .count = entry->count,
-        .attempt = (uint16_t)entry->attempts,
-    };
+    struct format_settle settle = entry_outcome(entry);
     wal_settle(&queue->wal, delivery->pub.id, &settle);
     return result.deferred;
 }

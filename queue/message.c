@@ -75,7 +75,7 @@ static int entry_make(void *context, uint32_t first, uint16_t count, const struc
         .message = message,
         .first = first,
         .count = count,
-        .pending = count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1,
+        .pending = entry_mask(count),
         .state = ENTRY_HELD,
     };
     entry->lane = lane_ref(maker->queue, view->key, view->key_size);

@@ -64,6 +64,24 @@ struct message {
 struct message *message_new(struct queue *queue, uint64_t id, const struct queue_envelope *envelope,
                             int *error);
 
+/* A bit for each of `count` recipients. */
+static inline uint64_t entry_mask(uint32_t count)
+{
+    return count == ENTRY_RECIPIENTS_MAX ? UINT64_MAX : (UINT64_C(1) << count) - 1;
+}
+
+/* The entry's state as an outcome record says it. */
+static inline struct format_settle entry_outcome(const struct entry *entry)
+{
+    return (struct format_settle){
+        .done = entry_mask(entry->count) & ~entry->pending,
+        .due_ms = entry->due_ms,
+        .first = entry->first,
+        .count = entry->count,
+        .attempt = (uint16_t)entry->attempts,
+    };
+}
+
 /* Gives its lanes back and frees it. */
 void message_free(struct queue *queue, struct message *message);
 

@@ -257,18 +257,6 @@ static uint32_t state_records(const struct message *message)
     return message->entry_count * format_record_size(sizeof(struct format_settle));
 }
 
-static void settle_of(const struct entry *entry, struct format_settle *settle)
-{
-    uint64_t all = entry->count == 64 ? UINT64_MAX : (UINT64_C(1) << entry->count) - 1;
-    *settle = (struct format_settle){
-        .done = all & ~entry->pending,
-        .due_ms = entry->due_ms,
-        .first = entry->first,
-        .count = entry->count,
-        .attempt = (uint16_t)entry->attempts,
-    };
-}
-
 /* The commit record and the state of each entry go into one batch, so that recovery sees all of it or
  * nothing. */
 static int mover_commit(struct mover *mover)
@@ -291,8 +279,7 @@ static int mover_commit(struct mover *mover)
         return error;
     mover_hold(mover, &mover->commit);
     for (uint32_t i = 0; i < message->entry_count; i++) {
-        struct format_settle settle;
-        settle_of(&message->entries[i], &settle);
+        struct format_settle settle = entry_outcome(&message->entries[i]);
         struct wal_part part = {&settle, sizeof(settle)};
         struct format_piece ignored;
         error = wal_append(wal, FORMAT_SETTLE, message->id, &part, 1, true, &ignored);

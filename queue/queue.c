@@ -40,7 +40,6 @@ static struct queue *queue_new(struct storage *storage, const struct queue_optio
     queue->now_ms = now_ms;
     struct wal_options wal = {
         .storage = storage,
-        .memory = &queue->memory,
         .shard = options->shard,
         .page_size = options->page_size,
         .pages_max = pages_allowed(queue),

@@ -12,7 +12,6 @@ int wal_init(struct wal *wal, const struct wal_options *options)
     assert(options->writes_max >= 1 && options->writes_max <= WAL_BATCHES / 2);
     *wal = (struct wal){
         .storage = options->storage,
-        .memory = options->memory,
         .shard = options->shard,
         .writes_max = options->writes_max,
         .commit_delay_us = options->commit_delay_us,

@@ -53,7 +53,6 @@ struct wal_part {
 
 struct wal_options {
     struct storage *storage;
-    struct memory *memory;
     uint32_t shard;
     uint32_t page_size;
     uint64_t pages_max;
@@ -63,7 +62,6 @@ struct wal_options {
 
 struct wal {
     struct storage *storage;
-    struct memory *memory;
     struct segment_table segments;
     struct page_pool pages;
     uint64_t identity; /* of the log */

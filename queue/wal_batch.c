@@ -104,18 +104,6 @@ void wal_batch_submit(struct wal *wal)
                                  wal_batch_bytes(batch), padded, plant_durable(batch->number));
 }
 
-static void batch_tell(struct wal_batch *batch, int error)
-{
-    struct wal_waiter *waiter = batch->first;
-    batch->first = NULL;
-    batch->last = &batch->first;
-    while (waiter) {
-        struct wal_waiter *next = waiter->next;
-        waiter->done(waiter, error);
-        waiter = next;
-    }
-}
-
 void wal_segment_leave(struct wal *wal)
 {
     wal_page_leave(wal);
@@ -138,9 +126,11 @@ static struct wal_waiter *batch_pop(struct wal *wal, struct wal_batch *batch)
 
 static void waiters_tell(struct wal_waiter *waiter, int error)
 {
-    struct wal_batch once = {.first = waiter};
-    once.last = &once.first;
-    batch_tell(&once, error);
+    while (waiter) {
+        struct wal_waiter *next = waiter->next;
+        waiter->done(waiter, error);
+        waiter = next;
+    }
 }
 
 void wal_cancel(struct wal *wal)
@@ -220,12 +210,12 @@ static void wal_fail(struct wal *wal)
     waiters_tell(told, error);
 }
 
-static bool wal_writing(struct wal *wal)
+uint32_t wal_writing(struct wal *wal)
 {
+    uint32_t count = 0;
     for (uint32_t i = 0; i < wal->batch_count; i++)
-        if (wal_batch_at(wal, i)->state == WAL_BATCH_WRITING)
-            return true;
-    return false;
+        count += wal_batch_at(wal, i)->state == WAL_BATCH_WRITING;
+    return count;
 }
 
 static void batch_durable(struct wal *wal, struct wal_batch *batch)
@@ -258,7 +248,7 @@ static void batch_written(struct storage_op *op, int32_t result)
     }
     while (wal->batch_count > 0 && wal_batch_at(wal, 0)->state == WAL_BATCH_WRITTEN)
         batch_durable(wal, wal_batch_at(wal, 0));
-    if (!wal->failing || wal_writing(wal))
+    if (!wal->failing || wal_writing(wal) > 0)
         return;
     /* The open batch needs a pin like the others before it can be given up with them. */
     if (wal->batch)

@@ -42,19 +42,11 @@ static void unlogged_retry(struct wal *wal)
 
 /* --- Group commit --- */
 
-static uint32_t writes_under_way(struct wal *wal)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < wal->batch_count; i++)
-        count += wal_batch_at(wal, i)->state == WAL_BATCH_WRITING;
-    return count;
-}
-
 /* How long the open batch still waits for company; 0: it goes now. UINT64_MAX: until a write under way is
  * done. */
 static uint64_t batch_wait(struct wal *wal, uint32_t receiving)
 {
-    uint32_t writing = writes_under_way(wal);
+    uint32_t writing = wal_writing(wal);
     bool large = wal->batch->used >= BATCH_EAGER;
     if (wal->draining && writing < wal->writes_max)
         return 0;

@@ -24,6 +24,9 @@ static inline uint32_t wal_seed(const struct wal *wal)
 /* True when nothing has been appended to the open batch, or there is none. */
 bool wal_batch_empty(const struct wal *wal);
 
+/* How many batches are being written. */
+uint32_t wal_writing(struct wal *wal);
+
 /* Starts the write of the open batch. */
 void wal_batch_submit(struct wal *wal);
 
