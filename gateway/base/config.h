@@ -22,12 +22,60 @@ struct config_error {
     char text[512];
 };
 
+enum config_tls {
+    CONFIG_TLS_OFF,
+    CONFIG_TLS_STARTTLS, /* RFC 3207 */
+    CONFIG_TLS_IMPLICIT, /* TLS from the first byte, RFC 8314 §3.3 */
+};
+
+enum config_auth {
+    CONFIG_AUTH_OFF,
+    CONFIG_AUTH_OPTIONAL,
+    CONFIG_AUTH_REQUIRED, /* before MAIL, RFC 6409 §4.3 */
+};
+
+/* Is a TLS client asked for a certificate? */
+enum config_certificate {
+    CONFIG_CERTIFICATE_OFF,
+    CONFIG_CERTIFICATE_ASK,
+    CONFIG_CERTIFICATE_REQUIRE, /* no handshake without a good one */
+};
+
+/* EHLO keywords that a listener may keep to itself; bits of `extensions_off`. */
+enum config_extension {
+    CONFIG_EXT_PIPELINING = 1 << 0,
+    CONFIG_EXT_SIZE = 1 << 1,
+    CONFIG_EXT_8BITMIME = 1 << 2,
+    CONFIG_EXT_ENHANCEDSTATUSCODES = 1 << 3,
+    CONFIG_EXT_CHUNKING = 1 << 4,
+    CONFIG_EXT_BINARYMIME = 1 << 5,
+    CONFIG_EXT_SMTPUTF8 = 1 << 6,
+    CONFIG_EXT_DSN = 1 << 7,
+};
+
 struct config_listener {
     const char *name; /* the section's title */
     const struct sockaddr_storage *binds;
     size_t bind_count; /* at least 1 */
     uint64_t max_message_size_bytes;
     uint32_t max_recipients;
+
+    enum config_tls tls;   /* not off: config.tls has a certificate */
+    enum config_auth auth; /* not off: config.auth.users is given; required when `submission` */
+    bool auth_without_tls; /* passwords may cross the network in the clear */
+    bool submission;       /* RFC 6409: a message is completed rather than passed on as it is */
+
+    bool proxy_protocol; /* every client in proxy_networks begins with a PROXY header, v1 or v2; others are
+                            refused */
+    bool xclient;        /* clients in proxy_networks may use XCLIENT and XFORWARD */
+    const struct ip_network *proxy_networks; /* ask config_proxy_allows() */
+    size_t proxy_network_count;              /* at least 1 with proxy_protocol or xclient, else 0 */
+
+    uint32_t extensions_off; /* enum config_extension, or'ed; without CHUNKING or 8BITMIME no BINARYMIME,
+                                without 8BITMIME no SMTPUTF8 */
+    bool normalise_newlines; /* a bare CR or LF in content becomes CRLF; else it is refused */
+    enum config_certificate client_certificate;
+    uint32_t greeting_delay_ms; /* a client that speaks before the greeting is turned away; 0: no wait */
 };
 
 /* A host of a site, in the order in which hosts are tried. */
@@ -54,10 +102,59 @@ struct config_route {
     const struct config_site *site;
 };
 
+/* Who may be written to within a domain: an address that is not in the file is refused at RCPT. */
+struct config_recipients {
+    const char *domain; /* "example.com", or ".example.com" for it and all below it; in lower case */
+    const char *file;   /* absolute path */
+};
+
+/* SASL mechanisms; their bits, 1 << mechanism, make config.auth.mechanisms. */
+enum config_mechanism {
+    CONFIG_MECHANISM_PLAIN,
+    CONFIG_MECHANISM_LOGIN,
+    CONFIG_MECHANISM_SCRAM_SHA_256,
+    CONFIG_MECHANISM_SCRAM_SHA_256_PLUS,
+    CONFIG_MECHANISM_COUNT
+};
+
+/* Whom a rate counts together. */
+enum config_rate_of {
+    CONFIG_RATE_CLIENT,  /* one IP address */
+    CONFIG_RATE_NETWORK, /* a /24, or a /64 of IPv6 */
+    CONFIG_RATE_LOGIN,   /* one authenticated user */
+    CONFIG_RATE_COUNT
+};
+
+/* Limits over the last minute, but for `connections`: those open at once. 0: no limit. A login has no limit
+   of handshakes, which come before it. Clients in relay.networks are not subject to the rates of client and
+   network. */
+struct config_rate {
+    uint32_t connections;
+    uint32_t connections_per_minute;
+    uint32_t messages_per_minute;
+    uint32_t recipients_per_minute;
+    uint32_t errors_per_minute; /* commands answered with 4xx or 5xx */
+    uint32_t handshakes_per_minute;
+};
+
+/* Rules of admission that can be tried without refusing anybody; whether a client may relay is none of them.
+ */
+enum config_rule {
+    CONFIG_RULE_EARLY_TALKER,   /* "early-talker" */
+    CONFIG_RULE_CLIENT_RATE,    /* "client-rate" */
+    CONFIG_RULE_NETWORK_RATE,   /* "network-rate" */
+    CONFIG_RULE_LOGIN_RATE,     /* "login-rate" */
+    CONFIG_RULE_RECIPIENT_LIST, /* "recipient-list" */
+    CONFIG_RULE_AUTH_SENDER,    /* "auth-sender" */
+    CONFIG_RULE_COUNT
+};
+
 /* All in milliseconds. Inbound: RFC 5321 §4.5.3.2.7; outbound: §4.5.3.2.1 – §4.5.3.2.6. */
 struct config_timeouts {
-    uint32_t inbound_command_ms; /* from one command to the next */
-    uint32_t inbound_data_ms;    /* from one piece of content to the next */
+    uint32_t inbound_command_ms;   /* from one command to the next */
+    uint32_t inbound_data_ms;      /* from one piece of content to the next */
+    uint32_t inbound_handshake_ms; /* a TLS handshake, from its begin to its end */
+    uint32_t inbound_proxy_ms;     /* from accept to the end of the PROXY header */
     uint32_t outbound_connect_ms;
     uint32_t outbound_greeting_ms;
     uint32_t outbound_mail_ms; /* also EHLO */
@@ -82,6 +179,32 @@ struct config {
     size_t route_count;
     const struct config_site *sites;
     size_t site_count;
+
+    struct {
+        const char *const *certificates; /* absolute paths of PEM files, each with its chain */
+        const char *const *private_keys; /* beside the certificate of the same index */
+        size_t certificate_count;        /* 0: no listener speaks TLS */
+        uint16_t version_min;            /* 0x0303 (TLS 1.2) or 0x0304, as on the wire */
+        const char *client_ca;           /* PEM file of who may sign a client's certificate; NULL: none */
+    } tls;
+
+    struct {
+        const char *users;            /* file of logins; NULL: none */
+        const char *senders;          /* file of who may send as whom; NULL: not restricted */
+        uint32_t mechanisms;          /* 1 << enum config_mechanism, or'ed; never 0 */
+        uint32_t failure_delay_ms;    /* before a failed login is answered */
+        uint32_t failures_per_minute; /* per client and per user; beyond, logins fail unasked; 0: no limit */
+    } auth;
+
+    const struct config_recipients *recipients; /* ask config_recipients_find() */
+    size_t recipients_count;
+    char recipient_delimiter; /* what begins an extension in "user+extension"; 0: none */
+
+    struct config_rate rates[CONFIG_RATE_COUNT];
+
+    struct {
+        uint32_t dry_run; /* 1 << enum config_rule, or'ed: rules that are only logged and counted */
+    } admission;
 
     struct {
         const uint64_t *schedule_ms; /* wait after attempt 1, 2, …; the last one repeats */
@@ -125,7 +248,8 @@ int config_load_text(const char *name, const char *text, struct config **config,
 /* NULL is ignored. */
 void config_free(struct config *config);
 
-/* Checks what depends on this machine rather than on the file: the user exists, the log's folder too.
+/* Checks what depends on this machine rather than on the file: the user exists, the log's folder too, and the
+   files of tls, auth and recipients can be read by who asks. What is in them is for their readers to judge.
    0 or -EINVAL with the reason. For `-t` and for start. */
 int config_check_machine(const struct config *config, struct config_error *error)
     __attribute__((warn_unused_result));
@@ -141,9 +265,27 @@ const char *config_library_version(void);
 /* May this client send to anyone? (relay.networks) */
 bool config_relay_allows_client(const struct config *config, const struct sockaddr *client);
 
-/* May anyone send to this domain? (relay.domains) Without case; constant time for a number of labels. */
+/* May a client with this certificate, which we or a proxy have verified, send to anyone?
+   (relay.client_certificates) `name` is a DNS name of the certificate, compared without case, or "" when it
+   has none; `fingerprint` is the SHA-256 of its DER form, all zero when it is not known. A certificate of
+   several names is asked about once for each. */
+bool config_relay_allows_certificate(const struct config *config, const char *name,
+                                     const uint8_t fingerprint[32]);
+
+/* May this peer speak for others, by a PROXY header or XCLIENT? (listener.proxy_networks) */
+bool config_proxy_allows(const struct config_listener *listener, const struct sockaddr *peer);
+
+/* The index in config.recipients of the list that covers this domain: the exact name, else the longest
+   ".parent" (which also covers the parent itself); -1: none. As config_relay_domain(). */
+ptrdiff_t config_recipients_find(const struct config *config, const char *domain, size_t size);
+
+/* The rule's name in the file and in the log, like "early-talker". */
+const char *config_rule_name(enum config_rule rule) __attribute__((returns_nonnull));
+
+/* May anyone send to this domain? (relay.domains) A domain beyond ASCII is given as its key (base/idna.h), as
+   the snapshot holds it, however it was written. Without case; constant time for a number of labels. */
 bool config_relay_domain(const struct config *config, const char *domain, size_t size);
 
 /* The route for mail to this domain: the exact name, else the longest ".parent" (which also covers the parent
-   itself), else "*", else NULL. Without case; constant time for a number of labels. */
+   itself), else "*", else NULL. As config_relay_domain(). */
 const struct config_route *config_route_find(const struct config *config, const char *domain, size_t size);

@@ -74,7 +74,7 @@ static int finish_listeners(struct config_loader *loader)
     struct config_listener *listeners = config_memory(config, count * sizeof(*listeners));
     config->inner->listener_origins = config_memory(config, count * sizeof(struct origin));
     for (size_t index = 0; index < count; index++) {
-        if (check_binds(loader, index) < 0)
+        if (check_binds(loader, index) < 0 || config_finish_listener(loader, &loader->listeners[index]) < 0)
             return -EINVAL;
         listeners[index] = loader->listeners[index].listener;
         listeners[index].binds = loader->listeners[index].binds;
@@ -181,7 +181,7 @@ static int finish_sites(struct config_loader *loader, struct config_site *sites)
     return 0;
 }
 
-static struct domain_table new_table(struct config *config, size_t name_count)
+struct domain_table config_domain_table(struct config *config, size_t name_count)
 {
     struct domain_table table = {.slot_count = domain_table_slots(name_count)};
     if (table.slot_count > 0)
@@ -196,7 +196,7 @@ static int finish_routes(struct config_loader *loader)
     size_t count = loader->route_count;
     struct config_route *routes = config_memory(config, (count + 1) * sizeof(*routes));
     struct config_site *sites = config_memory(config, (count + 1) * sizeof(*sites));
-    config->inner->routes = new_table(config, count);
+    config->inner->routes = config_domain_table(config, count);
     for (size_t index = 0; index < count; index++) {
         const struct route_draft *draft = &loader->routes[index];
         routes[index] =
@@ -216,7 +216,7 @@ static int finish_routes(struct config_loader *loader)
 static void finish_relay_domains(struct config_loader *loader)
 {
     struct domain_table *table = &loader->config->inner->relay_domains;
-    *table = new_table(loader->config, loader->domain_count);
+    *table = config_domain_table(loader->config, loader->domain_count);
     for (size_t index = 0; index < loader->domain_count; index++)
         domain_table_add(table, loader->domains[index].name, 0);
 }
@@ -230,5 +230,5 @@ int config_finish(struct config_loader *loader)
         result = finish_routes(loader);
     if (result == 0)
         finish_relay_domains(loader);
-    return result;
+    return result == 0 ? config_finish_admission(loader) : result;
 }

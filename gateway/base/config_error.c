@@ -14,6 +14,16 @@ static void blank_controls(char *text)
     }
 }
 
+struct origin config_origin(const struct config *config, enum config_section section, const char *name)
+{
+    const struct config_key *key = config_key_find(section, name);
+    assert(key != NULL);
+    struct origin origin = config->inner->origins[key - config_keys];
+    if (origin.line == 0)
+        origin.file = config->inner->file;
+    return origin;
+}
+
 static void write_error(struct config_error *error, struct origin origin, const char *format,
                         va_list arguments) __attribute__((format(printf, 3, 0)));
 

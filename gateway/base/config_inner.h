@@ -19,6 +19,21 @@ struct origin {
 
 struct memory_block;
 
+/* A file that is to be there, and where it was named. */
+struct named_file {
+    const char *path;
+    struct origin origin;
+};
+
+struct named_files {
+    struct named_file *files;
+    size_t count;
+};
+
+struct fingerprint {
+    uint8_t bytes[32]; /* SHA-256 */
+};
+
 struct config_inner {
     struct memory_block *blocks;            /* everything that the snapshot points to */
     const char *file;                       /* the file that was asked for */
@@ -28,6 +43,14 @@ struct config_inner {
     size_t network_count;
     struct domain_table relay_domains;
     struct domain_table routes;
+    struct domain_table recipients;
+    struct origin *recipients_origins; /* their sections */
+    struct named_files certificates;
+    struct named_files private_keys;
+    const char **client_names; /* of relay.client_certificates */
+    size_t client_name_count;
+    struct fingerprint *fingerprints; /* of the same */
+    size_t fingerprint_count;
     const struct config_route *default_route; /* "*"; NULL: none */
 };
 
@@ -36,6 +59,13 @@ struct listener_draft {
     struct origin origin;
     struct sockaddr_storage *binds;
     struct origin *bind_origins;
+    struct ip_network *proxy_networks;
+    const struct origin *key_origins; /* as inner->origins, for this section */
+};
+
+struct recipients_draft {
+    struct config_recipients list;
+    struct origin origin;
 };
 
 struct route_draft {
@@ -74,6 +104,8 @@ struct config_loader {
     size_t site_count;
     struct domain_draft *domains;
     size_t domain_count;
+    struct recipients_draft *recipients;
+    size_t recipients_count;
     uint64_t *schedule_ms;
 };
 
@@ -85,6 +117,9 @@ char *config_copy(struct config *config, const char *text, size_t size) __attrib
 /* Room for one more element behind `count` elements; returns the array, which may have moved. */
 void *config_grow(struct config *config, void *array, size_t count, size_t element_size)
     __attribute__((returns_nonnull));
+
+/* Where a key outside of titled sections was given; the file without a line for a default. */
+struct origin config_origin(const struct config *config, enum config_section section, const char *name);
 
 /* Say what is wrong, unless something was said before. They return -EINVAL. */
 int config_fail(struct config_error *error, struct origin origin, const char *format, ...)
@@ -103,6 +138,30 @@ int config_read_file(struct config *config, const char *path, char **text, size_
    reported; or -ENOMEM. (config_parse.c) */
 int config_parse(struct config_loader *loader, char *text, size_t size) __attribute__((warn_unused_result));
 
+/* Starts the draft of a titled section, or says what is wrong with its title: NULL. `origin` is where the
+   section begins. (config_section.c) */
+void *config_begin_section(struct config_loader *loader, enum config_section section, const char *title,
+                           struct origin origin) __attribute__((warn_unused_result));
+
+/* Judges the draft when its section has been read; `origins` tells by key where its values were given. 0 or
+   -EINVAL, reported. (config_section.c) */
+int config_end_section(struct config_loader *loader, enum config_section section, void *draft,
+                       const struct origin *origins) __attribute__((warn_unused_result));
+
+/* A copy of "example.com" or ".example.com" in the form under which domains are looked up (base/idna.h); NULL
+   when it is no domain. (config_section.c) */
+const char *config_copy_pattern(struct config *config, const char *text);
+
+/* Says that a value is wrong and what would be right; -EINVAL. (config_value.c) */
+int config_refuse(struct config_loader *loader, const struct config_key *key, const char *text,
+                  const char *what);
+
+/* Takes one value of a list. (config_list.c, and config_host.c for hosts) */
+int config_add_value(struct config_loader *loader, const struct config_key *key, void *structure,
+                     const char *text) __attribute__((warn_unused_result));
+int config_add_host(struct config_loader *loader, const struct config_key *key, struct route_draft *draft,
+                    const char *text) __attribute__((warn_unused_result));
+
 /* Reads one value of `key` into `structure` (the draft of a titled section, or the config). A list takes its
    values one by one. 0 or -EINVAL, reported. (config_value.c) */
 int config_set_value(struct config_loader *loader, const struct config_key *key, void *structure,
@@ -117,3 +176,12 @@ void config_clear_list(struct config_loader *loader, const struct config_key *ke
 /* What can only be judged when the whole file has been read: makes listeners, sites, routes and lookup tables
    out of the drafts. 0 or -EINVAL, reported. (config_check.c) */
 int config_finish(struct config_loader *loader) __attribute__((warn_unused_result));
+
+/* The part of it that is about who may use a listener, and how: a listener's draft is completed; then what
+   the sections tls, relay and recipients mean together. (config_admission.c) */
+int config_finish_listener(struct config_loader *loader, struct listener_draft *draft)
+    __attribute__((warn_unused_result));
+int config_finish_admission(struct config_loader *loader) __attribute__((warn_unused_result));
+
+/* A table with room for `name_count` names. */
+struct domain_table config_domain_table(struct config *config, size_t name_count);

@@ -7,6 +7,7 @@
 #include "gateway/base/config_inner.h"
 
 #define SECOND 1000000ULL
+#define MINUTE (60 * SECOND)
 #define DAY    (86400 * SECOND)
 
 const struct config_key config_keys[] = {
@@ -72,7 +73,17 @@ const struct config_key *config_key_find(enum config_section section, const char
 
 bool config_key_needs_value(const struct config_key *key)
 {
-    return key->kind == KIND_BINDS || key->kind == KIND_SCHEDULE || key->kind == KIND_HOSTS;
+    switch (key->kind) {
+    case KIND_BINDS:
+    case KIND_SCHEDULE:
+    case KIND_HOSTS:
+    case KIND_CERTIFICATES:
+    case KIND_PRIVATE_KEYS:
+    case KIND_MECHANISMS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static size_t smallest(size_t a, size_t b, size_t c)
@@ -143,6 +154,11 @@ static const struct config_key *find_elsewhere(const char *name)
             return &config_keys[index];
     }
     return NULL;
+}
+
+bool config_name_is_key(const char *name)
+{
+    return find_elsewhere(name) != NULL;
 }
 
 static bool is_unavailable(enum config_section section, const char *name)

@@ -21,9 +21,15 @@ enum config_kind {
     KIND_HOSTNAME,
     KIND_PATH,
     KIND_LOG_DESTINATION,
-    KIND_LOG_FORMAT,
+    KIND_DELIMITER,  /* char */
+    KIND_SWITCH,     /* bool; from here on: one of some words (config_word.c) */
+    KIND_NEWLINES,   /* bool */
+    KIND_LOG_FORMAT, /* an enum, as the next four */
     KIND_LOG_LEVEL,
-    KIND_OFF,          /* a choice of which only "off" works yet; stored nowhere */
+    KIND_TLS,
+    KIND_AUTH,
+    KIND_CERTIFICATE,
+    KIND_TLS_VERSION,  /* uint16_t */
     KIND_COUNT,        /* uint32_t */
     KIND_PERCENT,      /* uint32_t */
     KIND_SIZE,         /* uint64_t, bytes */
@@ -34,9 +40,16 @@ enum config_kind {
     KIND_FREE_DISK,    /* a percentage or a size */
     KIND_BINDS,        /* from here on: lists, taken value by value */
     KIND_NETWORKS,
+    KIND_PROXY_NETWORKS,
     KIND_DOMAINS,
     KIND_SCHEDULE,
     KIND_HOSTS,
+    KIND_CERTIFICATES,
+    KIND_PRIVATE_KEYS,
+    KIND_CLIENT_CERTIFICATES,
+    KIND_EXTENSIONS, /* uint32_t of bits; from here on: some of some words */
+    KIND_MECHANISMS,
+    KIND_RULES,
 };
 
 struct config_key {
@@ -52,7 +65,7 @@ struct config_key {
 
 extern const struct config_key config_keys[];
 extern const size_t config_key_count;
-enum { CONFIG_KEYS_MAX = 64 }; /* upper bound of config_key_count */
+enum { CONFIG_KEYS_MAX = 96 }; /* upper bound of config_key_count */
 
 const char *config_section_name(enum config_section section);
 bool config_section_has_title(enum config_section section);
@@ -67,6 +80,15 @@ static inline bool config_kind_is_list(enum config_kind kind)
 {
     return kind >= KIND_BINDS;
 }
+
+/* Is there a key of that name in any section? */
+bool config_name_is_key(const char *name);
+
+/* The value of a word, for the kinds that are words; false when there is no such word. */
+bool config_word_find(enum config_kind kind, const char *word, uint32_t *value);
+
+/* The word of that value, which is one of the kind's. */
+const char *config_word_name(enum config_kind kind, uint32_t value) __attribute__((returns_nonnull));
 
 /* True when a list without a value makes no sense for this key. */
 bool config_key_needs_value(const struct config_key *key);

@@ -7,7 +7,6 @@
 
 #include "gateway/base/config_inner.h"
 #include "gateway/base/config_scan.h"
-#include "gateway/base/panic.h"
 
 /*
  * libConfuse reads the file and calls back for every value while it knows the line. The values go straight
@@ -43,60 +42,6 @@ static struct origin section_begin(void)
     return (struct origin){.file = reader->file, .line = reader->scan->section_lines[reader->section_index]};
 }
 
-static char *lower_copy(const char *text)
-{
-    char *copy = config_copy(reader->loader->config, text, strlen(text));
-    for (char *cursor = copy; *cursor != '\0'; cursor++)
-        *cursor = *cursor >= 'A' && *cursor <= 'Z' ? (char)(*cursor - 'A' + 'a') : *cursor;
-    return copy;
-}
-
-static void *begin_listener(const char *title)
-{
-    struct config_loader *loader = reader->loader;
-    loader->listeners =
-        config_grow(loader->config, loader->listeners, loader->listener_count, sizeof(*loader->listeners));
-    struct listener_draft *draft = &loader->listeners[loader->listener_count++];
-    *draft = (struct listener_draft){.origin = section_begin()};
-    draft->listener.name = config_copy(loader->config, title, strlen(title));
-    config_set_defaults(loader, SECTION_LISTENER, draft);
-    return draft;
-}
-
-static void *begin_route(const char *title)
-{
-    struct config_loader *loader = reader->loader;
-    const char *bare = title[0] == '.' ? title + 1 : title;
-    if (strcmp(title, "*") != 0 && !domain_is_valid(bare, strlen(bare))) {
-        config_loader_fail(
-            loader, section_begin(),
-            "route \"%s\" is not a domain; would be right: \"example.com\", \".example.com\" for it and "
-            "all below it, or \"*\"",
-            title);
-        return NULL;
-    }
-    loader->routes =
-        config_grow(loader->config, loader->routes, loader->route_count, sizeof(*loader->routes));
-    struct route_draft *draft = &loader->routes[loader->route_count++];
-    *draft = (struct route_draft){.pattern = lower_copy(title), .origin = section_begin()};
-    return draft;
-}
-
-static void *begin_site(const char *title)
-{
-    struct config_loader *loader = reader->loader;
-    loader->sites = config_grow(loader->config, loader->sites, loader->site_count, sizeof(*loader->sites));
-    struct site_draft *draft = &loader->sites[loader->site_count++];
-    *draft = (struct site_draft){
-        .name = config_copy(loader->config, title, strlen(title)),
-        .origin = section_begin(),
-        .connections = SITE_VALUE_UNSET,
-        .messages_per_connection = SITE_VALUE_UNSET,
-        .recipients_per_message = SITE_VALUE_UNSET,
-    };
-    return draft;
-}
-
 /* Starts the draft of a titled section at its first value, or at its end if it has none. */
 static int begin_section(cfg_t *section)
 {
@@ -104,19 +49,8 @@ static int begin_section(cfg_t *section)
         return 0;
     assert(reader->section == NULL);
     memset(reader->section_origins, 0, sizeof(reader->section_origins));
-    switch (config_section_find(cfg_name(section))) {
-    case SECTION_LISTENER:
-        reader->draft = begin_listener(cfg_title(section));
-        break;
-    case SECTION_ROUTE:
-        reader->draft = begin_route(cfg_title(section));
-        break;
-    case SECTION_SITE:
-        reader->draft = begin_site(cfg_title(section));
-        break;
-    default:
-        panic("section '%s' has no draft", cfg_name(section));
-    }
+    reader->draft = config_begin_section(reader->loader, config_section_find(cfg_name(section)),
+                                         cfg_title(section), section_begin());
     if (reader->draft == NULL)
         return -EINVAL;
     reader->section = section;
@@ -173,7 +107,7 @@ static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *resu
 }
 
 /* An empty list came without any value, yet it replaces the default. */
-static int take_empty_lists(cfg_t *section)
+static int take_empty_lists(cfg_t *section, void *structure)
 {
     for (cfg_opt_t *option = section->opts; option->name != NULL; option++) {
         const struct config_key *key = config_key_find(config_section_find(cfg_name(section)), option->name);
@@ -183,39 +117,19 @@ static int take_empty_lists(cfg_t *section)
         struct origin *origin = origin_slot(key);
         if (origin->line > 0)
             return refuse_twice(key, *origin, origin);
-        config_clear_list(reader->loader, key, reader->loader->config);
+        config_clear_list(reader->loader, key, structure);
     }
     return 0;
-}
-
-static int check_listener_draft(const struct listener_draft *draft)
-{
-    if (draft->listener.bind_count > 0)
-        return 0;
-    return config_loader_fail(
-        reader->loader, draft->origin,
-        "listener \"%s\" has no bind; would be right: bind = {\"0.0.0.0:25\", \"[::]:25\"}",
-        draft->listener.name);
-}
-
-static int check_route_draft(const struct route_draft *draft)
-{
-    if (draft->host_count > 0)
-        return 0;
-    return config_loader_fail(reader->loader, draft->origin,
-                              "route \"%s\" leads nowhere; would be right: to = \"smtp://HOST:PORT\"",
-                              draft->pattern);
 }
 
 static int end_titled_section(cfg_t *section)
 {
     if (begin_section(section) < 0)
         return -1;
-    int result = 0;
-    if (config_section_find(cfg_name(section)) == SECTION_LISTENER)
-        result = check_listener_draft(reader->draft);
-    else if (config_section_find(cfg_name(section)) == SECTION_ROUTE)
-        result = check_route_draft(reader->draft);
+    int result = take_empty_lists(section, reader->draft);
+    if (result == 0)
+        result = config_end_section(reader->loader, config_section_find(cfg_name(section)), reader->draft,
+                                    reader->section_origins);
     reader->section = NULL;
     return result;
 }
@@ -226,7 +140,7 @@ static int on_section_end(cfg_t *cfg, cfg_opt_t *option)
     cfg_t *section = cfg_opt_getnsec(option, cfg_opt_size(option) - 1);
     assert(section != NULL);
     bool has_title = cfg_title(section) != NULL;
-    int result = has_title ? end_titled_section(section) : take_empty_lists(section);
+    int result = has_title ? end_titled_section(section) : take_empty_lists(section, reader->loader->config);
     reader->section_index++;
     return result;
 }

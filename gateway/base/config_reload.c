@@ -1,63 +1,15 @@
 #include <errno.h>
-#include <pwd.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "gateway/base/config_inner.h"
 
-/* What a configuration means on this machine, and beside the one that is in force. */
-
-static struct origin origin_of(const struct config *config, enum config_section section, const char *name)
-{
-    const struct config_key *key = config_key_find(section, name);
-    struct origin origin = config->inner->origins[key - config_keys];
-    if (origin.line == 0)
-        origin.file = config->inner->file;
-    return origin;
-}
-
-static int check_user(const struct config *config, struct config_error *error)
-{
-    if (config->user[0] == '\0' || getpwnam(config->user) != NULL)
-        return 0;
-    return config_fail(
-        error, origin_of(config, SECTION_ROOT, "user"),
-        "user \"%s\" does not exist; would be right: the name of a user, or \"\" to stay who we are",
-        config->user);
-}
-
-static int check_log_folder(const struct config *config, struct config_error *error)
-{
-    const char *slash = strrchr(config->log.destination, '/');
-    if (slash == NULL)
-        return 0;
-    char folder[4096];
-    size_t size = slash == config->log.destination ? 1 : (size_t)(slash - config->log.destination);
-    struct stat status = {0};
-    bool fits = size < sizeof(folder);
-    if (fits) {
-        memcpy(folder, config->log.destination, size);
-        folder[size] = '\0';
-    }
-    if (fits && stat(folder, &status) == 0 && S_ISDIR(status.st_mode))
-        return 0;
-    return config_fail(
-        error, origin_of(config, SECTION_LOG, "destination"),
-        "log.destination \"%s\" is in no folder; would be right: a file in a folder that exists",
-        config->log.destination);
-}
-
-int config_check_machine(const struct config *config, struct config_error *error)
-{
-    int result = check_user(config, error);
-    return result < 0 ? result : check_log_folder(config, error);
-}
+/* What a configuration means beside the one that is in force. */
 
 static int refuse_change(const struct config *config, struct config_error *error, enum config_section section,
                          const char *name)
 {
     const char *section_name = config_section_name(section);
-    return config_fail(error, origin_of(config, section, name),
+    return config_fail(error, config_origin(config, section, name),
                        "%s%s%s cannot change while running; would be right: the old value, or a restart",
                        section_name, *section_name != '\0' ? "." : "", name);
 }

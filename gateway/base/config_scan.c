@@ -190,11 +190,13 @@ static int next_token(struct scanner *scanner, struct token *token)
     }
 }
 
-static enum config_section section_of(const struct token *token)
+/* Within a section a name may be both: `tls` in a listener is a key. */
+static enum config_section section_of_name(const struct scanner *scanner)
 {
     char name[WORD_SHOWN_MAX + 1];
-    snprintf(name, sizeof(name), "%.*s", shown(token), token->bytes);
-    return config_section_find(name);
+    snprintf(name, sizeof(name), "%.*s", shown(&scanner->name), scanner->name.bytes);
+    bool is_key = scanner->depth > 0 && config_name_is_key(name);
+    return is_key ? SECTION_COUNT : config_section_find(name);
 }
 
 static int enter_section(struct scanner *scanner)
@@ -245,7 +247,7 @@ static int at_begin(struct scanner *scanner, const struct token *token)
 static int at_name(struct scanner *scanner, const struct token *token)
 {
     const struct token *name = &scanner->name;
-    enum config_section section = section_of(name);
+    enum config_section section = section_of_name(scanner);
     bool is_section = section != SECTION_COUNT;
     if (token->kind == '{' && is_section && config_section_has_title(section))
         return fail(scanner, name->line, "section '%.*s' has no title; would be right: %.*s \"NAME\" {",

@@ -87,7 +87,7 @@ void buffers_put(struct buffers *buffers, uint32_t id)
     buffers->stack[buffers->stack_size++] = (uint16_t)id;
 }
 
-static struct buffer_piece *buffers_copy(const char *bytes, uint32_t size)
+struct buffer_piece *buffers_copy(const char *bytes, uint32_t size)
 {
     struct buffer_piece *piece = malloc(sizeof(*piece) + size);
     if (piece == NULL)

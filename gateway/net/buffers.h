@@ -64,6 +64,10 @@ static inline char *buffers_data(const struct buffers *buffers, uint32_t id)
  */
 struct buffer_piece *buffers_hold(struct buffers *buffers, uint32_t id, uint32_t offset, uint32_t size,
                                   uint64_t *copied) __attribute__((warn_unused_result));
+
+/* A piece of its own with a copy of the bytes, or NULL without memory. */
+struct buffer_piece *buffers_copy(const char *bytes, uint32_t size) __attribute__((warn_unused_result));
+
 void buffers_release(struct buffers *buffers, struct buffer_piece *piece);
 
 /* A receive found nothing posted: post more from now on. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "gateway/net/conn_inner.h"
+#include "gateway/net/conn_tls.h"
 
 /*
  *            connect              connected
@@ -210,6 +211,8 @@ void conn_finish(struct conn *conn)
     list_remove(&conn->ready_link);
     if (!conn->delivering)
         conn_drop_held(conn); /* else on_data may still look at them; conn_deliver_held drops them */
+    if (conn->tls != NULL)
+        conn_tls_finish(conn);
     conn->paused = false;
     conn->reading = true;
     conn_receive_continue(conn);
@@ -233,13 +236,24 @@ static bool conn_is_home(const struct conn *conn)
     return conn->rx != CONN_RX_ARMED && conn->rx != CONN_RX_CANCELLING && conn->tx != CONN_TX_SENDING;
 }
 
+/* When TLS failed, that is the reason, whatever became of the alert; but for a lack of memory. */
+static int conn_end_error(const struct conn *conn)
+{
+    bool tls_failed = conn->tls != NULL && conn->tls->state == CONN_TLS_FAILED;
+    return tls_failed && conn->error != -ENOMEM ? -EPROTO : conn->error;
+}
+
 static void conn_finalise(struct conn *conn)
 {
     assert(conn_is_home(conn));
     assert(!timer_is_armed(&conn->timer));
+    struct loop *loop = conn->loop;
+    struct conn_tls *tls = conn->tls;
     conn_drop_held(conn);
-    tx_drop(&conn->loop->tx_pool, &conn->output);
-    struct io_uring_sqe *sqe = loop_sqe_ignored(conn->loop);
+    tx_drop(&loop->tx_pool, &conn->output);
+    if (tls != NULL)
+        conn_tls_drop_output(conn);
+    struct io_uring_sqe *sqe = loop_sqe_ignored(loop);
     io_uring_prep_close(sqe, conn->fd);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     conn->fd = -1;
@@ -247,7 +261,8 @@ static void conn_finalise(struct conn *conn)
     assert(list_is_empty(&conn->ready_link) && list_is_empty(&conn->starved_link));
     conn_enter(conn, CONN_CLOSED);
     if (conn->handler->on_closed != NULL)
-        conn->handler->on_closed(conn, conn->error);
+        conn->handler->on_closed(conn, conn_end_error(conn));
+    conn_tls_free(tls, loop); /* last: on_closed may still ask about it, and gives up the connection */
 }
 
 static void conn_flush(struct conn *conn)
@@ -259,6 +274,11 @@ static void conn_flush(struct conn *conn)
     }
     if (conn->tx != CONN_TX_IDLE)
         return; /* the end of the send that is in flight comes back to this */
+    if (conn->tls != NULL) {
+        conn_tls_flush(conn);
+        if (conn->state == CONN_CLOSING)
+            return; /* TLS failed, or a release closed it: it waits in the list again */
+    }
     if (conn->output.bytes > 0)
         conn_send_now(conn);
     else if (conn->state == CONN_FINISHING)

@@ -21,12 +21,14 @@
 #include "gateway/base/list.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/timer.h"
+#include "gateway/net/tls.h"
 #include "gateway/net/tx.h"
 
 #define CONN_FINISH_MS 10000 /* conn_finish: at most so long for the output to go out */
 #define CONN_LINGER_MS 2000  /* and then at most so long for the peer to close its side */
 
 struct conn;
+struct conn_tls;
 
 /* Any callback but on_data may be NULL. */
 struct conn_handler {
@@ -46,10 +48,16 @@ struct conn_handler {
     /* conn_set_timeout's time is over; it is not set any more. NULL: conn_close. */
     void (*on_timeout)(struct conn *conn);
 
-    /* All queued output was handed to the kernel. */
+    /* All queued output was handed to the kernel; with TLS it may also have been the handshake's own. */
     void (*on_drained)(struct conn *conn);
 
-    /* The end: 0 when the owner closed or finished, else the negative errno that ended it. */
+    /* The handshake that conn_start_tls began is done: conn_tls_info knows more. */
+    void (*on_secured)(struct conn *conn);
+
+    /*
+     * The end: 0 when the owner closed or finished, else the negative errno that ended it; -EPROTO when TLS
+     * failed, and then conn_tls_error still tells why.
+     */
     void (*on_closed)(struct conn *conn, int error);
 };
 
@@ -100,7 +108,8 @@ struct conn {
     struct buffer_piece *held_first;
     struct buffer_piece *held_last;
     size_t held_bytes;
-    struct tx_queue output;
+    struct tx_queue output; /* what goes to the kernel as it stands: with TLS, ciphertext */
+    struct conn_tls *tls;   /* NULL in the clear */
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -144,7 +153,10 @@ void conn_send_static(struct conn *conn, const void *bytes, size_t size); /* the
 void conn_send_copy(struct conn *conn, const void *bytes, size_t size);
 void conn_send_ref(struct conn *conn, const void *bytes, size_t size, struct conn_ref *ref);
 
-/* Queued bytes that the kernel has not taken. A session stops reading above a limit, until on_drained. */
+/*
+ * Queued bytes that the kernel has not taken. A session stops reading above a limit, until on_drained. With
+ * TLS: the bytes that wait for their encryption, and the ciphertext.
+ */
 size_t conn_pending_bytes(const struct conn *conn);
 
 /* Moves or sets the one timeout of the connection; cheap enough for every command. */
@@ -159,6 +171,44 @@ void conn_close(struct conn *conn);
  * overtakes our last reply), closes. No callback but on_closed (0, or what went wrong) comes after this.
  */
 void conn_finish(struct conn *conn);
+
+/*
+ * Secures the connection, as the server. Output queued before goes out in the clear, first; all later output
+ * waits for the end of the handshake. Every byte that on_data is given from now on came through TLS: what the
+ * peer sent in the clear behind the command that led here is taken for a part of the handshake, which fails.
+ * May be called in on_data, which then consumes all that it was given, but for what is TLS already (behind a
+ * PROXY header, say): what it leaves is taken for the beginning of the handshake. Or before
+ * conn_start_reading. Set a timeout first: there is no other for the handshake. Harmless when the connection
+ * is not open.
+ *
+ * on_secured tells the success. A failure sends the alert and ends the connection: on_closed with -EPROTO.
+ * The peer's close_notify is the end of its stream (on_eof); what it sends behind that is dropped. From here
+ * on conn_finish says close_notify before its FIN; before the handshake is done it drops what waits for it.
+ * A reference given to conn_send_ref is released as soon as its bytes are encrypted.
+ */
+void conn_start_tls(struct conn *conn, struct tls_server *server);
+
+/* Whether TLS was started, be its handshake done or not. */
+static inline bool conn_is_tls(const struct conn *conn)
+{
+    return conn->tls != NULL;
+}
+
+/* NULL in the clear and before the handshake is done. Lives until on_closed has returned. */
+const struct tls_info *conn_tls_info(struct conn *conn);
+
+/* Why TLS failed, for the log: static text, never NULL; empty when nothing has failed. */
+const char *conn_tls_error(const struct conn *conn);
+
+/* The stream ended without close_notify: an attacker may have cut it. For on_eof and later. */
+bool conn_was_truncated(const struct conn *conn);
+
+/*
+ * The channel binding of a secured connection; TLS_BINDING_MAX bytes are always enough. The size, or
+ * -ENOTCONN (not secured), -ENOTSUP (this connection has no such binding), -ENOSPC.
+ */
+int conn_tls_binding(struct conn *conn, enum tls_binding type, uint8_t *into, size_t capacity)
+    __attribute__((warn_unused_result));
 
 /* Neither closing nor finishing: what is sent has a chance, callbacks still come. */
 static inline bool conn_is_open(const struct conn *conn)

@@ -26,6 +26,9 @@ void conn_receive_continue(struct conn *conn);
 /* Stops receiving for good: cancels, or leaves the queue of the starved. */
 void conn_receive_stop(struct conn *conn);
 
+/* Calls on_data and returns how much was consumed. */
+size_t conn_give(struct conn *conn, const char *bytes, size_t size);
+
 /* Forgets held bytes. */
 void conn_drop_held(struct conn *conn);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "gateway/net/conn_inner.h"
+#include "gateway/net/conn_tls.h"
 
 /*
  *          arm                  pause with two pieces held, close
@@ -37,11 +38,16 @@ static bool conn_wants_bytes(const struct conn *conn)
     return conn->state == CONN_FINISHING || conn->state == CONN_LINGERING;
 }
 
+static bool conn_holds_bytes(const struct conn *conn)
+{
+    return conn->held_first != NULL || (conn->tls != NULL && conn->tls->rest != NULL);
+}
+
 /* While bytes are held the kernel keeps what follows, or a peer that never pauses would make us hold ever
  * more. */
 void conn_receive_continue(struct conn *conn)
 {
-    if (conn->rx == CONN_RX_OFF && conn->held_first == NULL && conn_wants_bytes(conn))
+    if (conn->rx == CONN_RX_OFF && !conn_holds_bytes(conn) && conn_wants_bytes(conn))
         conn_receive_arm(conn, 0);
 }
 
@@ -77,6 +83,8 @@ void conn_drop_held(struct conn *conn)
     }
     conn->held_last = NULL;
     conn->held_bytes = 0;
+    if (conn->tls != NULL)
+        conn_tls_drop_rest(conn);
 }
 
 static void conn_hold(struct conn *conn, uint32_t id, uint32_t offset, uint32_t size)
@@ -99,11 +107,21 @@ static void conn_hold(struct conn *conn, uint32_t id, uint32_t offset, uint32_t 
         conn_receive_stop(conn);
 }
 
+/* Whether the peer said its last byte: a FIN, or TLS's own word for it. */
+static bool conn_input_ended(const struct conn *conn)
+{
+    return conn->rx == CONN_RX_ENDED || (conn->tls != NULL && conn->tls->state == CONN_TLS_ENDED);
+}
+
 static void conn_tell_eof(struct conn *conn)
 {
-    assert(conn->rx == CONN_RX_ENDED && !conn->eof_told);
-    assert(conn->held_first == NULL);
+    assert(conn_input_ended(conn) && !conn->eof_told);
+    assert(!conn_holds_bytes(conn));
     conn->eof_told = true;
+    if (conn->tls != NULL)
+        conn_tls_take_end(conn);
+    if (conn->state != CONN_OPEN)
+        return; /* it was no end, it was a handshake that failed */
     if (conn->tx == CONN_TX_BROKEN)
         conn_fail(conn, conn->error);
     else if (conn->handler->on_eof != NULL)
@@ -127,70 +145,110 @@ void conn_resume(struct conn *conn)
     if (conn->state != CONN_OPEN || !conn->paused)
         return;
     conn->paused = false;
-    bool end_is_due = conn->rx == CONN_RX_ENDED && !conn->eof_told;
-    if ((conn->held_first != NULL || end_is_due || conn->delivering) && list_is_empty(&conn->ready_link))
+    bool end_is_due = conn_input_ended(conn) && !conn->eof_told;
+    if ((conn_holds_bytes(conn) || end_is_due || conn->delivering) && list_is_empty(&conn->ready_link))
         list_push_back(&conn->loop->ready, &conn->ready_link);
     conn_receive_continue(conn);
 }
 
-/* Calls on_data and returns how much was consumed. */
-static size_t conn_give(struct conn *conn, const char *bytes, size_t size)
+size_t conn_give(struct conn *conn, const char *bytes, size_t size)
 {
     assert(!conn->delivering && !conn->paused);
+    const bool was_tls = conn->tls != NULL;
     conn->delivering = true;
     size_t consumed = conn->handler->on_data(conn, bytes, size);
     conn->delivering = false;
     assert(consumed <= size);
-    /* Bytes may be left only by one who paused (and perhaps resumed at once) or who wants no more. */
-    assert(consumed == size || conn->state != CONN_OPEN || conn->paused || !list_is_empty(&conn->ready_link));
+    /* Bytes may be left only by one who paused (and perhaps resumed at once), wants no more, or started TLS.
+     */
+    assert(consumed == size || conn->state != CONN_OPEN || conn->paused ||
+           !list_is_empty(&conn->ready_link) || (!was_tls && conn->tls != NULL));
     return consumed;
+}
+
+/* Hands over what came from the socket, through TLS if there is any; returns how much is done with. */
+static size_t conn_feed(struct conn *conn, const char *bytes, size_t size)
+{
+    if (conn->tls != NULL)
+        return conn_tls_receive(conn, bytes, size);
+    size_t consumed = conn_give(conn, bytes, size);
+    /* What on_data left when it started TLS is the beginning of the handshake. */
+    if (consumed < size && conn->tls != NULL && conn->state == CONN_OPEN)
+        consumed += conn_tls_receive(conn, bytes + consumed, size - consumed);
+    return consumed;
+}
+
+/* After all was handed over: the end of the stream may have been in it. */
+static void conn_tell_tls_end(struct conn *conn)
+{
+    if (conn->tls->state == CONN_TLS_ENDED && conn->state == CONN_OPEN && !conn->eof_told)
+        conn_tell_eof(conn);
 }
 
 static void conn_take_bytes(struct conn *conn, uint32_t id, uint32_t size)
 {
     struct buffers *buffers = &conn->loop->buffers;
-    if (conn->state != CONN_OPEN) {
+    if (conn->state != CONN_OPEN || conn->eof_told) {
         buffers_put(buffers, id);
         return;
     }
-    if (conn->paused || conn->held_first != NULL || !list_is_empty(&conn->ready_link)) {
+    if (conn->paused || conn_holds_bytes(conn) || !list_is_empty(&conn->ready_link)) {
         conn_hold(conn, id, 0, size);
         return;
     }
-    size_t consumed = conn_give(conn, buffers_data(buffers, id), size);
+    size_t consumed = conn_feed(conn, buffers_data(buffers, id), size);
     if (consumed == size || conn->state != CONN_OPEN)
         buffers_put(buffers, id);
     else
         conn_hold(conn, id, (uint32_t)consumed, (uint32_t)(size - consumed));
+    if (conn->tls != NULL)
+        conn_tell_tls_end(conn);
+}
+
+/* After a delivery: whether the next held bytes may follow at once. */
+static bool conn_may_go_on(struct conn *conn)
+{
+    if (conn->state == CONN_OPEN && !conn->paused && list_is_empty(&conn->ready_link))
+        return true;
+    if (conn->state != CONN_OPEN)
+        conn_drop_held(conn);
+    if (conn->state != CONN_CLOSING)
+        conn_receive_continue(conn);
+    return false;
+}
+
+static void conn_take_held(struct conn *conn, size_t consumed)
+{
+    struct buffer_piece *piece = conn->held_first;
+    assert(consumed <= piece->size);
+    conn->held_bytes -= consumed;
+    piece->bytes += consumed;
+    piece->size -= (uint32_t)consumed;
+    if (piece->size > 0)
+        return;
+    conn->held_first = piece->next;
+    if (conn->held_first == NULL)
+        conn->held_last = NULL;
+    buffers_release(&conn->loop->buffers, piece);
 }
 
 /* Delivers held bytes to a connection that has been resumed; stops where it pauses again. */
 static void conn_deliver_held(struct conn *conn)
 {
+    if (conn->tls != NULL && conn->tls->rest != NULL) {
+        conn_tls_give_rest(conn);
+        if (!conn_may_go_on(conn))
+            return;
+    }
     while (conn->held_first != NULL) {
         struct buffer_piece *piece = conn->held_first;
-        size_t consumed = conn_give(conn, piece->bytes, piece->size);
-        if (conn->state != CONN_OPEN) {
-            conn_drop_held(conn);
-            if (conn->state != CONN_CLOSING)
-                conn_receive_continue(conn);
+        size_t consumed = conn_feed(conn, piece->bytes, piece->size);
+        if (conn->state == CONN_OPEN)
+            conn_take_held(conn, consumed); /* else the piece may be gone */
+        if (!conn_may_go_on(conn))
             return;
-        }
-        conn->held_bytes -= consumed;
-        piece->bytes += consumed;
-        piece->size -= (uint32_t)consumed;
-        if (piece->size > 0)
-            return;
-        conn->held_first = piece->next;
-        if (conn->held_first == NULL)
-            conn->held_last = NULL;
-        buffers_release(&conn->loop->buffers, piece);
-        if (conn->paused || !list_is_empty(&conn->ready_link)) {
-            conn_receive_continue(conn);
-            return;
-        }
     }
-    if (conn->rx == CONN_RX_ENDED && !conn->eof_told)
+    if (conn_input_ended(conn) && !conn->eof_told)
         conn_tell_eof(conn);
     else
         conn_receive_continue(conn);
@@ -236,7 +294,7 @@ static void conn_take_end(struct conn *conn)
     conn->rx = CONN_RX_ENDED;
     if (conn->state == CONN_LINGERING)
         conn_close(conn);
-    else if (conn->state == CONN_OPEN && !conn->paused && conn->held_first == NULL)
+    else if (conn->state == CONN_OPEN && !conn->paused && !conn_holds_bytes(conn) && !conn->eof_told)
         conn_tell_eof(conn);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "gateway/net/conn_inner.h"
+#include "gateway/net/conn_tls.h"
 
 void conn_send_now(struct conn *conn)
 {
@@ -25,12 +26,18 @@ static bool conn_takes_output(const struct conn *conn)
     return conn->tx != CONN_TX_BROKEN;
 }
 
+/* Where output is queued: for its encryption, or as it goes to the kernel. */
+static struct tx_queue *conn_queue(struct conn *conn)
+{
+    return conn->tls == NULL ? &conn->output : &conn->tls->plain;
+}
+
 void conn_send_copy(struct conn *conn, const void *bytes, size_t size)
 {
     assert(conn->state != CONN_IDLE);
     if (!conn_takes_output(conn) || size == 0)
         return;
-    if (tx_copy(&conn->loop->tx_pool, &conn->output, bytes, size) < 0)
+    if (tx_copy(&conn->loop->tx_pool, conn_queue(conn), bytes, size) < 0)
         conn_fail(conn, -ENOMEM);
     else
         conn_flush_later(conn);
@@ -49,7 +56,7 @@ void conn_send_ref(struct conn *conn, const void *bytes, size_t size, struct con
     assert(conn->state != CONN_IDLE);
     assert(ref == NULL || ref->release != NULL);
     if (conn_takes_output(conn) && size > 0) {
-        if (tx_refer(&conn->loop->tx_pool, &conn->output, bytes, size, ref) == 0) {
+        if (tx_refer(&conn->loop->tx_pool, conn_queue(conn), bytes, size, ref) == 0) {
             conn_flush_later(conn);
             return;
         }
@@ -61,7 +68,7 @@ void conn_send_ref(struct conn *conn, const void *bytes, size_t size, struct con
 
 size_t conn_pending_bytes(const struct conn *conn)
 {
-    return conn->output.bytes;
+    return conn->output.bytes + (conn->tls != NULL ? conn->tls->plain.bytes : 0);
 }
 
 /*
@@ -74,6 +81,8 @@ static void conn_send_failed(struct conn *conn, int error)
         conn->tx = CONN_TX_BROKEN;
         conn->error = error;
         tx_drop(&conn->loop->tx_pool, &conn->output);
+        if (conn->tls != NULL)
+            conn_tls_drop_output(conn);
         /* The send took the socket's error with it, and the receive that waits would hear of nothing: begin
          * it anew. */
         conn_receive_stop(conn);
@@ -108,7 +117,7 @@ void conn_sent(struct completion *completion, int32_t result, uint32_t flags)
         tx_consume(&conn->loop->tx_pool, &conn->output, (size_t)result);
     if (conn->tx != CONN_TX_IDLE || conn->state == CONN_CLOSING)
         return; /* a release may have closed it */
-    if (conn->output.bytes > 0)
+    if (conn_pending_bytes(conn) > 0)
         conn_flush_later(conn);
     else
         conn_output_gone(conn);

@@ -359,7 +359,7 @@ void loop_turn(struct loop *loop, uint64_t max_wait_us)
     if (wait_us > 0 && !loop_fall_asleep(loop))
         wait_us = 0;
     loop_submit_and_wait(loop, wait_us);
-    loop->stats.allocations = loop->tx_pool.allocations + loop->held_copies;
+    loop->stats.allocations = loop->tx_pool.allocations + loop->tls.allocations + loop->held_copies;
     /* Relaxed: a producer that still sees the old value sends one wake too many. */
     atomic_store_explicit(&loop->sleeping, false, memory_order_relaxed);
 }
@@ -461,6 +461,7 @@ void loop_free(struct loop *loop)
     }
     if (loop->event_fd >= 0)
         close(loop->event_fd);
+    tls_buffers_deinit(&loop->tls);
     tx_pool_deinit(&loop->tx_pool);
     free(loop);
 }

@@ -45,12 +45,15 @@ struct loop_options {
 /* Counted since loop_new, read by the owner thread. */
 struct loop_stats {
     uint64_t turns;
-    uint64_t enters;      /* system calls into the ring */
-    uint64_t completions; /* callbacks run */
-    uint64_t sq_full;     /* extra submissions, because the submission ring was full */
-    uint64_t overflows;   /* turns that found the completion ring overflown */
-    uint64_t starved;     /* receives that found no buffer */
-    uint64_t sends;       /* send operations of connections */
+    uint64_t enters;         /* system calls into the ring */
+    uint64_t completions;    /* callbacks run */
+    uint64_t sq_full;        /* extra submissions, because the submission ring was full */
+    uint64_t overflows;      /* turns that found the completion ring overflown */
+    uint64_t starved;        /* receives that found no buffer */
+    uint64_t sends;          /* send operations of connections */
+    uint64_t tls_handshakes; /* that ended well, resumed ones included */
+    uint64_t tls_resumed;
+    uint64_t tls_failed;  /* handshakes that failed, or were given up */
     uint64_t allocations; /* calls of malloc by this room (growth of free lists, copies of held bytes) */
 };
 

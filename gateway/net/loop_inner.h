@@ -9,6 +9,7 @@
 #include "gateway/net/buffers.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/timer.h"
+#include "gateway/net/tls_buffers.h"
 #include "gateway/net/tx.h"
 
 #define LOOP_SMALL_SEND 16384 /* bytes that a socket with room takes at once */
@@ -42,6 +43,7 @@ struct loop {
     uint64_t event_value;
     struct tx_pool tx_pool;
     struct buffers buffers;
+    struct tls_buffers tls;
     uint64_t held_copies; /* of bytes that paused connections hold on the heap */
     struct loop_stats stats;
     struct timer_wheel wheel;

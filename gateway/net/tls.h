@@ -1,8 +1,20 @@
 #pragma once
 
 /*
- * The TLS library: which one it is, and the proof that it is BoringSSL that the process really bound to.
+ * TLS for connections (BoringSSL): session ticket keys, the TLS side of a listener, and what is known about a
+ * connection that is secured. The bytes themselves are the business of conn.h (conn_start_tls).
  */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TLS_NAME_MAX    255 /* bytes of a host name, RFC 1035 section 2.3.4 */
+#define TLS_ERROR_MIN   64  /* bytes that tls_server_new wants for its error, at the least */
+#define TLS_BINDING_MAX 64  /* bytes of the longest channel binding */
+
+#define TLS_TICKET_KEY_MS   (UINT64_C(6) * 3600 * 1000)  /* so long a key makes new tickets */
+#define TLS_TICKET_GRACE_MS (UINT64_C(12) * 3600 * 1000) /* and so long after that it still opens them */
 
 /* The library's name and version as it states them; static. Any thread. */
 const char *tls_library_version(void);
@@ -11,3 +23,82 @@ const char *tls_library_version(void);
  * Makes and frees a context through functions that only BoringSSL has. 0, or -ENOMEM. Any thread.
  */
 int tls_self_check(void) __attribute__((warn_unused_result));
+
+/*
+ * The keys that seal session tickets (RFC 5077, RFC 8446 section 4.6.1), one set for all workers and all
+ * listeners, kept in memory only: a session can be resumed at any worker, and after a reload. Each listener
+ * seals with a key derived for itself.
+ */
+struct tls_tickets;
+
+/* NULL without memory. Any thread. */
+struct tls_tickets *tls_tickets_new(void) __attribute__((warn_unused_result));
+
+/* Wipes the keys. Every tls_server made with them must be gone, and every connection of those. NULL is fine.
+ */
+void tls_tickets_free(struct tls_tickets *tickets);
+
+/*
+ * To be called every now and then (a minute is fine) by one thread, the control thread: makes a new key when
+ * the current one is TLS_TICKET_KEY_MS old, forgets those retired for TLS_TICKET_GRACE_MS. `now_ms` is of any
+ * clock that goes forward; the first call starts the first key's time. Workers read meanwhile, without locks.
+ */
+void tls_tickets_rotate(struct tls_tickets *tickets, uint64_t now_ms);
+
+/*
+ * The TLS side of one listener: certificates, versions, client authentication. Immutable, shared by all
+ * threads. Connections hold references of their own: it may be freed while they live.
+ */
+struct tls_server;
+
+/* Read by tls_server_new only; nothing of it is kept. */
+struct tls_server_options {
+    const char *name;                /* the listener's: a ticket is good only where it was made */
+    const char *const *certificates; /* PEM files: the certificate, then its chain */
+    const char *const *private_keys; /* PEM files without a passphrase; [n] belongs to certificates[n] */
+    size_t certificate_count;        /* at least 1 */
+    uint16_t version_min;            /* 0x0303 is TLS 1.2, 0x0304 is TLS 1.3 */
+    const char *client_ca;       /* PEM file of the CAs that client certificates count by; NULL: never ask */
+    bool client_required;        /* no handshake without a client certificate that verifies */
+    struct tls_tickets *tickets; /* outlives the server and its connections; NULL: no resumption */
+};
+
+/*
+ * Reads the files. On failure -ENOENT, -EACCES, ... (a file that cannot be read), -EINVAL (one that does not
+ * hold what it should, a key that does not fit its certificate) or -ENOMEM, and `error` names the file and
+ * the reason. The control thread, or any that may block.
+ *
+ * A client that names a host gets the first certificate whose DNS names cover it (a wildcard stands for one
+ * label, RFC 6125 section 6.4.3); any other gets the first certificate. TLS 1.2 with ECDHE and AEAD ciphers
+ * only, TLS 1.3 with all of its own; no early data, no renegotiation, no compression, no ALPN.
+ *
+ * Tickets outlive a reload: they are bound to the listener's name and to the client CAs, not to the
+ * certificates.
+ */
+int tls_server_new(const struct tls_server_options *options, struct tls_server **out, char *error,
+                   size_t error_size) __attribute__((warn_unused_result));
+
+/* Gives up the caller's reference. NULL is fine. Any thread. */
+void tls_server_free(struct tls_server *server);
+
+/* What is known about a secured connection. All strings are printable and end with a NUL. */
+struct tls_info {
+    const char *version; /* "TLSv1.3"; static */
+    const char *cipher;  /* "TLS_AES_128_GCM_SHA256", the IANA name; static */
+    uint16_t cipher_bits;
+    bool is_resumed;
+    bool has_client_certificate;
+    bool client_verified;               /* it leads to one of the client CAs and is valid now, or was when
+                                         * the resumed session began */
+    char server_name[TLS_NAME_MAX + 1]; /* that the client asked for; empty: none */
+    char client_name[TLS_NAME_MAX + 1]; /* the first DNS name of its certificate, else the common name;
+                                         * empty when there is none, or it holds control characters */
+    uint8_t client_fingerprint[32];     /* SHA-256 of the certificate (DER); 0 without one */
+};
+
+/* Channel bindings, for SASL mechanisms that tie an authentication to the connection (RFC 5056). */
+enum tls_binding {
+    TLS_BINDING_EXPORTER,         /* RFC 9266; TLS 1.3, or TLS 1.2 with extended master secret */
+    TLS_BINDING_UNIQUE,           /* RFC 5929 section 3; TLS 1.2 with extended master secret only */
+    TLS_BINDING_SERVER_END_POINT, /* RFC 5929 section 4 */
+};

@@ -243,6 +243,30 @@ void tx_consume(struct tx_pool *pool, struct tx_queue *queue, size_t sent)
     }
 }
 
+const char *tx_front(const struct tx_queue *queue, size_t *size)
+{
+    assert(queue->bytes > 0);
+    const struct tx_block *block = queue->first;
+    assert(block->first < block->count);
+    *size = block->pieces[block->first].iov_len;
+    return block->pieces[block->first].iov_base;
+}
+
+size_t tx_peek(const struct tx_queue *queue, char *into, size_t size)
+{
+    size_t total = 0;
+    for (const struct tx_block *block = queue->first; block != NULL; block = block->next) {
+        for (uint32_t index = block->first; index < block->count && total < size; index++) {
+            const struct iovec *piece = &block->pieces[index];
+            size_t part = piece->iov_len < size - total ? piece->iov_len : size - total;
+            memcpy(into + total, piece->iov_base, part);
+            total += part;
+        }
+    }
+    assert(total <= queue->bytes);
+    return total;
+}
+
 void tx_drop(struct tx_pool *pool, struct tx_queue *queue)
 {
     tx_end_flight(pool, queue);

@@ -80,5 +80,11 @@ void tx_prepare(struct tx_pool *pool, struct tx_queue *queue, struct io_uring_sq
  */
 void tx_consume(struct tx_pool *pool, struct tx_queue *queue, size_t sent);
 
+/* Where the queue's first bytes lie, and in `size` how many of them in a run. It must not be empty. */
+const char *tx_front(const struct tx_queue *queue, size_t *size);
+
+/* Copies the queue's first bytes, `size` at most, and leaves them there; returns how many. */
+size_t tx_peek(const struct tx_queue *queue, char *into, size_t size);
+
 /* Forgets all output and releases all references; no send may be in flight. */
 void tx_drop(struct tx_pool *pool, struct tx_queue *queue);

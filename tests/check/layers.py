@@ -23,6 +23,8 @@ FOREIGN = {
     "boringssl": ["openssl/*"],
     "ldns": ["ldns/*"],
     "libconfuse": ["confuse.h"],
+    "libcrypt": ["crypt.h"],
+    "libidn2": ["idn2.h"],
     "jemalloc": ["jemalloc/*"],
     "microhttpd": ["microhttpd.h"],
     "curl": ["curl/*"],
@@ -39,10 +41,13 @@ PURE = ["stdint.h", "stddef.h", "stdbool.h", "stdalign.h", "limits.h", "string.h
 RULES = {
     "proto": (["proto"], []),
     "queue": (["queue"], []),
-    "gateway/base": (["gateway/base"], ["sockets", "libconfuse"]),
+    "gateway/base": (["gateway/base"], ["sockets", "libconfuse", "libidn2"]),
     "gateway/net": (["gateway/base", "gateway/net"], ["sockets", "liburing", "boringssl"]),
+    "gateway/sasl": (["gateway/base", "gateway/sasl", "proto"], ["boringssl", "libcrypt"]),
+    "gateway/ctl": (["gateway/base", "gateway/sasl", "gateway/ctl", "proto"], ["boringssl", "libcrypt"]),
     "gateway/inbound": (
-        ["gateway/base", "gateway/net", "gateway/message", "gateway/inbound", "proto", "queue/queue.h"],
+        ["gateway/base", "gateway/net", "gateway/message", "gateway/sasl", "gateway/inbound", "proto",
+         "queue/queue.h"],
         ["sockets"]),
     "gateway/outbound": (
         ["gateway/base", "gateway/net", "gateway/message", "gateway/outbound", "proto", "queue/queue.h"],
@@ -53,7 +58,7 @@ RULES = {
         ["sockets", "microhttpd", "curl", "jansson"]),
     "gateway": (
         ["gateway/base", "gateway/net", "gateway/inbound", "gateway/outbound", "gateway/message",
-         "gateway/control", "gateway", "proto", "queue/queue.h", "queue/ring.h", "queue/storage.h"],
+         "gateway/sasl", "gateway/control", "gateway", "proto", "queue/queue.h", "queue/ring.h", "queue/storage.h"],
         ["sockets", "liburing", "ldns", "jemalloc"]),
 }
 

@@ -1,4 +1,4 @@
-"""Every key, default, counter and event of the tables stands in the man pages.
+"""Every key, default, word, counter and event of the tables stands in the man pages.
 
     manual.py ROOT
 """
@@ -24,7 +24,8 @@ def main():
     assert len(keys) > 30, "the table of keys was not understood"
     for section, name, _, default in keys:
         begin = config_page.find(".Ss Outside") if section == "ROOT" else config_page.find(f".Ss {section.lower()}")
-        entry = re.search(rf"^\.It Ic {name}\b.*?(?=^\.It |^\.El)", config_page[begin:], re.M | re.S)
+        part = re.split(r"^\.S[sh] ", config_page[begin + 1 :], maxsplit=1, flags=re.M)[0]
+        entry = re.search(rf"^\.It Ic {name}\b.*?(?=^\.It |^\.El)", part, re.M | re.S)
         if begin < 0 or entry is None:
             missing.append(f"sluice.conf(5): {section} {name}")
             continue
@@ -34,6 +35,10 @@ def main():
         if section != "SITE" and not re.search(rf"\b{name}\s*=", deployed):
             missing.append(f"sluice.conf: {name}")
 
+    words = re.findall(r'^    \{KIND_\w+, "([\w.-]+)",', (base / "config_word.c").read_text(), re.M)
+    assert len(words) > 30, "the table of words was not understood"
+    missing += [f"sluice.conf(5): the word {word}" for word in words if not re.search(rf"(?<![\w.-]){word}(?![\w-])", config_page)]
+
     for table, macro in (("counters.def", "COUNTER"), ("log_events.def", "LOG_EVENT")):
         rows = re.findall(rf'^{macro}\((?:\w+, )?"?([\w-]+)"?, "', (base / table).read_text(), re.M)
         assert len(rows) > 15, f"{table} was not understood"
@@ -41,7 +46,7 @@ def main():
 
     for line in missing:
         print("not documented:", line)
-    print(f"{len(keys)} keys looked up")
+    print(f"{len(keys)} keys and {len(words)} words looked up")
     return 1 if missing else 0
 
 

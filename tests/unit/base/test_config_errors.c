@@ -1,41 +1,17 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cmocka_base.h"
-#include "gateway/base/config.h"
+#include "config_cases.h"
 
 /* Wrong files, each with all that its writer is told. */
 
-#define LISTENER "listener \"smtp\" { bind = \"127.0.0.1:2525\" }\n"
-#define SPAN     "would be right: a time from 100ms to 1d"
-#define BIND     "would be right: an IP address with a port, like \"0.0.0.0:25\" or \"[::]:25\""
+#define SPAN "would be right: a time from 100ms to 1d"
+#define BIND "would be right: an IP address with a port, like \"0.0.0.0:25\" or \"[::]:25\""
 #define NETWORK                                                                                              \
     "would be right: a network like \"192.0.2.0/24\" or \"[2001:db8::]/32\", all bits beyond the prefix "    \
     "zero"
 #define TO   "would be right: \"smtp://HOST\" or \"smtp://HOST:PORT\""
 #define LATE "is not available yet in this version; would be right: "
-
-struct wrong_file {
-    const char *text;
-    const char *expected; /* after "test.conf:" */
-};
-
-static void check(const struct wrong_file *files, size_t count)
-{
-    for (size_t index = 0; index < count; index++) {
-        char expected[512] = "test.conf:";
-        struct config *config = NULL;
-        struct config_error error;
-        strcat(expected, files[index].expected);
-        int result = config_load_text("test.conf", files[index].text, &config, &error);
-        if (result != -EINVAL || strcmp(error.text, expected) != 0)
-            fail_msg("%d\nfile:     %s\nexpected: %s\nis:       %s", result, files[index].text, expected,
-                     error.text);
-        assert_null(config);
-    }
-}
-
-#define CHECK(files) check(files, sizeof(files) / sizeof(files[0]))
 
 static void unknown_names(void **state)
 {
@@ -59,28 +35,21 @@ static void unknown_names(void **state)
         {"log {\n level = info\nrelay {\n}\n}\n",
          "3: section 'relay' stands in section 'log'; is a '}' missing before it?"},
         {"relay {\n xyzzy = 1\n}\n",
-         "2: unknown option 'xyzzy' in section 'relay'; known here: networks, domains"},
+         "2: unknown option 'xyzzy' in section 'relay'; known here: networks, domains, client_certificates"},
         {"\"limits|memory\" = 1G\n", "1: unknown option 'memory'; it belongs in section 'limits'"},
         {"\"limits|xyzzy\" = 1G\n",
          "1: unknown option 'xyzzy'; known here: hostname, data_dir, workers, user, "
-         "listener, relay, route, site, retry, limits, log, timeouts, queue"},
+         "recipient_delimiter, listener, tls, auth, relay, recipients, rate, admission, route, site, retry, "
+         "limits, log, timeouts, queue"},
     };
-    CHECK(files);
+    CHECK_WRONG(files);
 }
 
 static void what_does_not_work_yet(void **state)
 {
     static const struct wrong_file files[] = {
-        {LISTENER "tls {\n certificate = \"/x\"\n}\n", "2: 'tls' " LATE "leave it out"},
         {LISTENER "\ndns { trust_ad = true }\n", "3: 'dns' " LATE "leave it out"},
         {LISTENER "admin { }\n", "2: 'admin' " LATE "leave it out"},
-        {"listener \"a\" {\n tls = \"starttls\"\n}\n", "2: listener.tls \"starttls\" " LATE "\"off\""},
-        {"listener \"a\" {\n tls = \"implicit\"\n}\n", "2: listener.tls \"implicit\" " LATE "\"off\""},
-        {"listener \"a\" {\n tls = \"on\"\n}\n",
-         "2: listener.tls \"on\" is unknown; would be right: \"off\""},
-        {"listener \"a\" {\n\n auth = \"required\"\n}\n", "3: listener.auth \"required\" " LATE "\"off\""},
-        {"listener \"a\" {\n proxy_protocol = false\n}\n",
-         "2: 'proxy_protocol' in section 'listener' " LATE "leave it out"},
         {"site \"default\" {\n messages_per_second = 0\n}\n",
          "2: 'messages_per_second' in section 'site' " LATE "leave it out"},
         {"retry {\n delay_warning = 4h }\n", "2: 'delay_warning' in section 'retry' " LATE "leave it out"},
@@ -89,7 +58,7 @@ static void what_does_not_work_yet(void **state)
         {"route \"*\" {\n to = \"lmtp://127.0.0.1:24\" }\n",
          "2: route.to \"lmtp://127.0.0.1:24\" " LATE "\"smtp://HOST\" or \"smtp://HOST:PORT\""},
     };
-    CHECK(files);
+    CHECK_WRONG(files);
 }
 
 static void wrong_numbers(void **state)
@@ -139,7 +108,7 @@ static void wrong_numbers(void **state)
         {"queue { commit_delay = \"51ms\" }\n",
          "1: queue.commit_delay \"51ms\" is out of range; would be right: a time from 0 to 50ms"},
     };
-    CHECK(files);
+    CHECK_WRONG(files);
 }
 
 static void wrong_texts(void **state)
@@ -164,7 +133,7 @@ static void wrong_texts(void **state)
          "1: log.level \"a?b?c\" is unknown; would be right: \"debug\", \"info\", "
          "\"notice\", \"warning\" or \"error\""},
     };
-    CHECK(files);
+    CHECK_WRONG(files);
 }
 
 static void wrong_addresses(void **state)
@@ -202,7 +171,7 @@ static void wrong_addresses(void **state)
         {"route \"*\" {\n to = \"smtp://[::x]\"\n}\n",
          "2: route.to \"smtp://[::x]\" has no host's name or IP address; " TO},
     };
-    CHECK(files);
+    CHECK_WRONG(files);
 }
 
 /* The name service may say that there is no such name, or that it cannot tell; the line is the same. */
@@ -258,7 +227,7 @@ static void what_is_given_twice_or_missing(void **state)
         {"retry {\n schedule = {\n}\n}\n",
          "2: the list of 'schedule' is empty; would be right: a time from 100ms to 30d"},
     };
-    CHECK(files);
+    CHECK_WRONG(files);
 }
 
 static void wrong_syntax(void **state)
@@ -303,7 +272,7 @@ static void wrong_syntax(void **state)
         {"workers = {1}\n", "1: unexpected token '{'"},
         {"\nrelay = x\n", "2: missing opening brace for section 'relay'"},
     };
-    CHECK(files);
+    CHECK_WRONG(files);
 }
 
 static void long_values_do_not_overrun(void **state)

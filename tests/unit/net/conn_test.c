@@ -46,6 +46,11 @@ static void probe_drained(struct conn *conn)
     probe_note(conn->ctx, PROBE_DRAINED);
 }
 
+static void probe_secured(struct conn *conn)
+{
+    probe_note(conn->ctx, PROBE_SECURED);
+}
+
 static void probe_closed(struct conn *conn, int error)
 {
     struct probe *probe = conn->ctx;
@@ -61,6 +66,7 @@ static const struct conn_handler probe_handler = {
     .on_eof = probe_eof,
     .on_timeout = probe_timeout,
     .on_drained = probe_drained,
+    .on_secured = probe_secured,
     .on_closed = probe_closed,
 };
 

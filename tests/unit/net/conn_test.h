@@ -14,6 +14,7 @@ enum probe_event {
     PROBE_EOF,
     PROBE_TIMEOUT,
     PROBE_DRAINED,
+    PROBE_SECURED,
     PROBE_CLOSED,
     PROBE_EVENTS,
 };

@@ -1,16 +1,14 @@
 /*
- * Many connections, whose owners and peers do anything at any time. Whatever happens: on_closed comes exactly
- * once, every reference is released exactly once, and no descriptor is left behind.
+ * Many connections, in the clear or not, whose owners and peers do anything at any time. Whatever happens:
+ * on_closed comes exactly once, every reference is released exactly once, and no descriptor is left behind.
  */
 
-#include "net_test.h"
+#include "tls_test.h"
 
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "gateway/net/conn.h"
 
 #define PARTIES 40
 #define STEPS   20000
@@ -19,11 +17,14 @@ struct party {
     struct conn conn;
     struct chaos *chaos;
     int peer; /* -1: closed */
+    bool has_tls;
+    struct tls_peer tls; /* of the same descriptor, when it has TLS */
     bool alive;
 };
 
 struct chaos {
     struct loop *loop;
+    struct tls_server *server; /* NULL: all in the clear */
     uint64_t seed;
     struct party parties[PARTIES];
     int refs_out;
@@ -144,6 +145,7 @@ static const struct conn_handler party_handler = {
     .on_eof = party_eof,
     .on_timeout = party_event,
     .on_drained = party_event,
+    .on_secured = party_event,
     .on_closed = party_closed,
 };
 
@@ -157,21 +159,59 @@ static void party_open(struct party *party, struct chaos *chaos)
     chaos->opened++;
     conn_init(&party->conn, chaos->loop, &party_handler, party);
     conn_attach(&party->conn, fds[0]);
+    party->has_tls = chaos->server != NULL && draw(chaos, 5) > 0;
+    if (party->has_tls) {
+        uint16_t version = draw(chaos, 2) == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
+        conn_start_tls(&party->conn, chaos->server);
+        tls_peer_open(&party->tls, fds[1], version, version);
+    }
     conn_start_reading(&party->conn, draw(chaos, 2) == 0);
+}
+
+static void peer_forget(struct party *party)
+{
+    party->peer = -1;
+    if (!party->has_tls)
+        return;
+    party->tls.fd = -1;
+    tls_peer_close(&party->tls);
+    party->has_tls = false;
+}
+
+/* The TLS client's next step, whatever comes of it. */
+static void peer_speak(struct party *party)
+{
+    static char sink[65536];
+    struct chaos *chaos = party->chaos;
+    struct tls_peer *peer = &party->tls;
+    if (SSL_do_handshake(peer->session) == 1) {
+        if (draw(chaos, 30) == 0)
+            (void)SSL_shutdown(peer->session);
+        else if (draw(chaos, 3) == 0 && BIO_pending(peer->out) < 100000)
+            (void)SSL_write(peer->session, chaos->big, (int)draw(chaos, 40000) + 1);
+        (void)SSL_read(peer->session, sink, sizeof(sink));
+    }
+    peer->cut = 1 + draw(chaos, 60000);
+    (void)tls_peer_send(peer);
+    tls_peer_receive(peer);
 }
 
 static void peer_act(struct party *party)
 {
     static char sink[65536];
     struct chaos *chaos = party->chaos;
+    if (party->has_tls && draw(chaos, 20) > 0) {
+        peer_speak(party);
+        return;
+    }
     switch (draw(chaos, 30)) {
     case 0:
         close(party->peer);
-        party->peer = -1;
+        peer_forget(party);
         break;
     case 1:
         net_test_reset(party->peer);
-        party->peer = -1;
+        peer_forget(party);
         break;
     case 2:
         shutdown(party->peer, SHUT_WR);
@@ -211,25 +251,32 @@ static void chaos_step(struct chaos *chaos)
         loop_turn(chaos->loop, draw(chaos, 4) == 0 ? 100 : 0);
 }
 
-static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size)
+static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size, struct tls_server *server)
 {
     struct chaos *chaos = calloc(1, sizeof(*chaos));
     int before = open_descriptors();
     chaos->seed = seed;
+    chaos->server = server;
     chaos->loop = net_test_loop(buffer_count, buffer_size);
     for (int index = 0; index < PARTIES; index++)
         chaos->parties[index].peer = -1;
     for (int step = 0; step < STEPS; step++)
         chaos_step(chaos);
     for (int index = 0; index < PARTIES; index++) {
-        if (chaos->parties[index].peer >= 0)
+        if (chaos->parties[index].peer >= 0) {
             close(chaos->parties[index].peer);
+            peer_forget(&chaos->parties[index]);
+        }
         if (chaos->parties[index].alive)
             conn_close(&chaos->parties[index].conn);
     }
     turn_until(chaos->loop, chaos->closed == chaos->opened);
     assert_int_equal(chaos->refs_out, 0);
     assert_true(chaos->opened > PARTIES);
+    if (server != NULL) {
+        assert_true(loop_stats(chaos->loop)->tls_handshakes > 10);
+        assert_true(loop_stats(chaos->loop)->tls_failed > 10);
+    }
     loop_free(chaos->loop);
     assert_int_equal(open_descriptors(), before);
     free(chaos);
@@ -238,13 +285,24 @@ static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size
 static void anything_at_any_time(void **state)
 {
     for (uint64_t seed = 1; seed <= 5; seed++)
-        chaos_run(seed, 0, 0);
+        chaos_run(seed, 0, 0, NULL);
 }
 
 static void anything_at_any_time_with_few_buffers(void **state)
 {
     for (uint64_t seed = 11; seed <= 15; seed++)
-        chaos_run(seed, 8, 1024);
+        chaos_run(seed, 8, 1024, NULL);
+}
+
+static void anything_at_any_time_with_tls(void **state)
+{
+    struct tls_server_options options = tls_test_options();
+    options.tickets = tls_tickets_new();
+    struct tls_server *server = tls_test_server(&options);
+    for (uint64_t seed = 21; seed <= 25; seed++)
+        chaos_run(seed, seed % 2 ? 0 : 8, seed % 2 ? 0 : 1024, server);
+    tls_server_free(server);
+    tls_tickets_free(options.tickets);
 }
 
 int main(void)
@@ -252,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(anything_at_any_time),
         cmocka_unit_test(anything_at_any_time_with_few_buffers),
+        cmocka_unit_test(anything_at_any_time_with_tls),
     };
-    return cmocka_run_group_tests_name("net/chaos", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("net/chaos", tests, tls_test_files_make, tls_test_files_remove);
 }

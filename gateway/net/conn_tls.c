@@ -1,0 +1,344 @@
+#include "gateway/net/conn_tls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+
+#include "gateway/net/conn_inner.h"
+#include "gateway/net/tls_inner.h"
+
+/*
+ *              handshake done            close_notify received
+ *   HANDSHAKE ────────────────▶ SECURED ──────────────────────▶ ENDED
+ *       │                          │                              │
+ *       └───────── error ──────────┴────────── error ─────────────┘
+ *                                  ▼
+ *                               FAILED    the alert goes out as the connection's last words
+ *
+ * The library reads through a BIO that is a window on the receive buffer, and writes through one that appends
+ * to the connection's output. Neither ever blocks on the socket: the one runs dry, the other always takes.
+ */
+
+static void conn_tls_copy(char *into, const char *from, size_t size)
+{
+    for (; size > 2048; into += 2048, from += 2048, size -= 2048)
+        memcpy(into, from, 2048);
+    memcpy(into, from, size);
+}
+
+static int conn_tls_read(BIO *bio, char *into, int size)
+{
+    struct conn_tls *tls = ((struct conn *)bio->ptr)->tls;
+    BIO_clear_retry_flags(bio);
+    assert(size >= 0);
+    if (tls->window_size == 0) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    size_t part = (size_t)size < tls->window_size ? (size_t)size : tls->window_size;
+    conn_tls_copy(into, tls->window, part);
+    tls->window += part;
+    tls->window_size -= part;
+    return (int)part;
+}
+
+static int conn_tls_write(BIO *bio, const char *bytes, int size)
+{
+    struct conn *conn = bio->ptr;
+    struct loop *loop = conn->loop;
+    assert(size >= 0);
+    BIO_clear_retry_flags(bio);
+    if (conn->tx == CONN_TX_BROKEN || (conn->state != CONN_OPEN && conn->state != CONN_FINISHING))
+        return size; /* nobody will read it */
+    if (tls_buffers_send(&loop->tls, &loop->tx_pool, &conn->output, bytes, (size_t)size) < 0) {
+        conn->tls->is_out_of_memory = true;
+        return -1;
+    }
+    conn_flush_later(conn);
+    return size;
+}
+
+static long conn_tls_control(BIO *bio, int command, long number, void *pointer)
+{
+    return command == BIO_CTRL_FLUSH;
+}
+
+static const BIO_METHOD conn_tls_bio = {
+    .name = "connection",
+    .bwrite = conn_tls_write,
+    .bread = conn_tls_read,
+    .ctrl = conn_tls_control,
+};
+
+static bool conn_tls_init_session(struct conn *conn, struct conn_tls *tls)
+{
+    tls->session = tls_server_session(tls->server);
+    if (tls->session == NULL)
+        return false;
+    BIO *bio = BIO_new(&conn_tls_bio);
+    if (bio == NULL)
+        return false;
+    bio->ptr = conn;
+    bio->init = 1;
+    SSL_set_bio(tls->session, bio, bio);
+    return true;
+}
+
+void conn_start_tls(struct conn *conn, struct tls_server *server)
+{
+    assert(conn->state != CONN_IDLE && conn->state != CONN_CONNECTING);
+    assert(conn->tls == NULL);
+    if (conn->state != CONN_OPEN)
+        return;
+    struct conn_tls *tls = calloc(1, sizeof(*tls));
+    if (tls == NULL || tls_buffers_prepare(&conn->loop->tls) < 0) {
+        free(tls);
+        conn_fail(conn, -ENOMEM);
+        return;
+    }
+    tls->server = tls_server_take(server);
+    tls->error = "";
+    conn->tls = tls;
+    if (!conn_tls_init_session(conn, tls))
+        conn_fail(conn, -ENOMEM);
+    else if (conn->eof_told)
+        conn_tls_take_end(conn);
+}
+
+void conn_tls_free(struct conn_tls *tls, struct loop *loop)
+{
+    if (tls == NULL)
+        return;
+    assert(tls->rest == NULL && tls->plain.bytes == 0);
+    if (tls->state == CONN_TLS_HANDSHAKE)
+        loop->stats.tls_failed++;
+    SSL_free(tls->session);
+    tls_server_free(tls->server);
+    free(tls);
+}
+
+/* Ends the connection with what the output holds, an alert perhaps. */
+static void conn_tls_fail(struct conn *conn, const char *reason)
+{
+    struct conn_tls *tls = conn->tls;
+    assert(tls->state != CONN_TLS_FAILED);
+    if (tls->state == CONN_TLS_HANDSHAKE)
+        conn->loop->stats.tls_failed++;
+    tls->state = CONN_TLS_FAILED;
+    tls->error = reason;
+    conn_tls_drop_output(conn);
+    if (tls->is_out_of_memory)
+        conn_fail(conn, -ENOMEM);
+    else
+        conn_finish(conn);
+}
+
+/* What the library says about its last failure; it keeps that for each thread. */
+static const char *conn_tls_reason(const SSL *session)
+{
+    uint32_t code = ERR_peek_error();
+    const char *text = NULL;
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        text = X509_verify_cert_error_string(SSL_get_verify_result(session));
+    else if (code != 0)
+        text = ERR_reason_error_string(code);
+    ERR_clear_error();
+    return text != NULL ? text : "TLS failed without saying why";
+}
+
+static void conn_tls_secured(struct conn *conn)
+{
+    struct conn_tls *tls = conn->tls;
+    assert(tls->state == CONN_TLS_HANDSHAKE);
+    tls->state = CONN_TLS_SECURED;
+    tls_info_fill(&tls->info, tls->session);
+    conn->loop->stats.tls_handshakes++;
+    conn->loop->stats.tls_resumed += tls->info.is_resumed;
+    if (tls->plain.bytes > 0)
+        conn_flush_later(conn);
+    if (conn->handler->on_secured != NULL)
+        conn->handler->on_secured(conn);
+}
+
+/* Goes on with the handshake; true when it is done. */
+static bool conn_tls_shake(struct conn *conn)
+{
+    SSL *session = conn->tls->session;
+    ERR_clear_error();
+    int result = SSL_do_handshake(session);
+    if (result == 1) {
+        conn_tls_secured(conn);
+        return true;
+    }
+    if (SSL_get_error(session, result) != SSL_ERROR_WANT_READ)
+        conn_tls_fail(conn, conn_tls_reason(session));
+    return false;
+}
+
+static void conn_tls_keep_rest(struct conn *conn, const char *bytes, size_t size)
+{
+    assert(conn->tls->rest == NULL);
+    conn->tls->rest = buffers_copy(bytes, (uint32_t)size);
+    conn->loop->held_copies++;
+    if (conn->tls->rest == NULL)
+        conn_fail(conn, -ENOMEM);
+}
+
+/* Opens one record and hands it over; true when there may be another one. */
+static bool conn_tls_open(struct conn *conn)
+{
+    SSL *session = conn->tls->session;
+    char *scratch = conn->loop->tls.scratch;
+    int size = SSL_read(session, scratch, TLS_RECORD_MAX);
+    if (size > 0) {
+        size_t consumed = conn_give(conn, scratch, (size_t)size);
+        if (consumed < (size_t)size && conn->state == CONN_OPEN)
+            conn_tls_keep_rest(conn, scratch + consumed, (size_t)size - consumed);
+        return true;
+    }
+    switch (SSL_get_error(session, size)) {
+    case SSL_ERROR_WANT_READ:
+        break;
+    case SSL_ERROR_ZERO_RETURN:
+        conn->tls->state = CONN_TLS_ENDED;
+        break;
+    default:
+        conn_tls_fail(conn, conn_tls_reason(session));
+    }
+    return false;
+}
+
+static bool conn_tls_step(struct conn *conn)
+{
+    if (conn->state != CONN_OPEN || conn->paused || !list_is_empty(&conn->ready_link))
+        return false;
+    switch (conn->tls->state) {
+    case CONN_TLS_HANDSHAKE:
+        return conn_tls_shake(conn);
+    case CONN_TLS_SECURED:
+        return conn_tls_open(conn);
+    default:
+        return false;
+    }
+}
+
+size_t conn_tls_receive(struct conn *conn, const char *bytes, size_t size)
+{
+    struct conn_tls *tls = conn->tls;
+    assert(tls->window_size == 0 && tls->rest == NULL);
+    tls->window = bytes;
+    tls->window_size = size;
+    while (tls->window_size > 0 && conn_tls_step(conn))
+        continue;
+    /* What stands behind a close_notify is nobody's. */
+    size_t left = tls->state == CONN_TLS_SECURED || tls->state == CONN_TLS_HANDSHAKE ? tls->window_size : 0;
+    tls->window = NULL;
+    tls->window_size = 0;
+    assert(left <= size);
+    return size - left;
+}
+
+void conn_tls_give_rest(struct conn *conn)
+{
+    struct buffer_piece *rest = conn->tls->rest;
+    assert(rest != NULL && rest->size > 0);
+    size_t consumed = conn_give(conn, rest->bytes, rest->size);
+    rest->bytes += consumed;
+    rest->size -= (uint32_t)consumed;
+    if (rest->size == 0)
+        conn_tls_drop_rest(conn);
+}
+
+void conn_tls_drop_rest(struct conn *conn)
+{
+    if (conn->tls->rest != NULL)
+        buffers_release(&conn->loop->buffers, conn->tls->rest);
+    conn->tls->rest = NULL;
+}
+
+void conn_tls_take_end(struct conn *conn)
+{
+    if (conn->tls->state == CONN_TLS_HANDSHAKE)
+        conn_tls_fail(conn, "the peer left in the middle of the handshake");
+    else if (conn->tls->state == CONN_TLS_SECURED)
+        conn->tls->is_truncated = true;
+}
+
+/* Makes one record of what was queued first: out of where it lies, if that is enough for a record. */
+static bool conn_tls_seal(struct conn *conn)
+{
+    struct conn_tls *tls = conn->tls;
+    size_t size = 0;
+    const char *bytes = tx_front(&tls->plain, &size);
+    if (size < TLS_RECORD_MAX && size < tls->plain.bytes) {
+        bytes = conn->loop->tls.scratch;
+        size = tx_peek(&tls->plain, conn->loop->tls.scratch, TLS_RECORD_MAX);
+    }
+    if (size > TLS_RECORD_MAX)
+        size = TLS_RECORD_MAX;
+    int written = SSL_write(tls->session, bytes, (int)size);
+    if (written <= 0) {
+        conn_tls_fail(conn, conn_tls_reason(tls->session));
+        return false;
+    }
+    assert((size_t)written == size);
+    tx_consume(&conn->loop->tx_pool, &tls->plain, size);
+    return conn->state == CONN_OPEN || conn->state == CONN_FINISHING; /* a release may have closed it */
+}
+
+void conn_tls_flush(struct conn *conn)
+{
+    struct conn_tls *tls = conn->tls;
+    if (tls->state != CONN_TLS_SECURED && tls->state != CONN_TLS_ENDED)
+        return;
+    while (tls->plain.bytes > 0 && conn->output.bytes <= CONN_TLS_OUTPUT_MAX - TLS_RECORD_MAX) {
+        if (!conn_tls_seal(conn))
+            return;
+    }
+    if (conn->state == CONN_FINISHING && tls->plain.bytes == 0 && !tls->has_said_end) {
+        tls->has_said_end = true;
+        ERR_clear_error();
+        (void)SSL_shutdown(tls->session);
+        if (tls->is_out_of_memory)
+            conn_fail(conn, -ENOMEM);
+    }
+}
+
+void conn_tls_drop_output(struct conn *conn)
+{
+    tx_drop(&conn->loop->tx_pool, &conn->tls->plain);
+}
+
+void conn_tls_finish(struct conn *conn)
+{
+    /* The peer's part of the handshake would be dropped from now on: it never ends. */
+    if (conn->tls->state == CONN_TLS_HANDSHAKE)
+        conn_tls_drop_output(conn);
+}
+
+const struct tls_info *conn_tls_info(struct conn *conn)
+{
+    const struct conn_tls *tls = conn->tls;
+    return tls != NULL && tls->info.version != NULL ? &tls->info : NULL;
+}
+
+const char *conn_tls_error(const struct conn *conn)
+{
+    return conn->tls != NULL ? conn->tls->error : "";
+}
+
+bool conn_was_truncated(const struct conn *conn)
+{
+    return conn->tls != NULL && conn->tls->is_truncated;
+}
+
+int conn_tls_binding(struct conn *conn, enum tls_binding type, uint8_t *into, size_t capacity)
+{
+    if (conn_tls_info(conn) == NULL)
+        return -ENOTCONN;
+    return tls_session_binding(conn->tls->session, type, into, capacity);
+}
