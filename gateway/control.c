@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,28 +12,30 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/rate_table.h"
+#include "gateway/net/tls.h"
 #include "gateway/privilege.h"
+#include "gateway/sasl/hasher.h"
+#include "gateway/snapshot.h"
+#include "gateway/start.h"
 #include "gateway/version.h"
 #include "gateway/worker.h"
 
 enum {
-    POLL_MS = 50,     /* how long a log line may wait to be written */
-    PUBLISH_MS = 500, /* for the workers to bring their counters up to date */
-    BIND_TRIES = 40,  /* for a port that is in use */
-    BIND_PAUSE_US = 50000,
+    POLL_MS = 50,      /* how long a log line may wait to be written */
+    PUBLISH_MS = 500,  /* for the workers to bring their counters up to date */
     POST_TRIES = 1000, /* a mailbox that stays full for a second has a dead owner */
-};
-
-struct old_config {
-    struct config *config;
-    struct old_config *next;
+    LOOK_MS = 1000,
 };
 
 struct control {
     struct gateway gateway;
     const char *config_path;
-    struct config *config;  /* in force */
-    struct old_config *old; /* until every worker has left them */
+    const struct config *config; /* in force; the snapshot's, once there is one */
+    struct snapshot *snapshot;   /* NULL until the start has come so far */
+    struct snapshot *old;        /* until every worker has left them */
+    struct tls_tickets *tickets;
+    uint64_t next_look_us; /* at files that may have changed, and at the age of the ticket keys */
     struct log_writer *log;
     int signals;
     bool started; /* there are worker threads */
@@ -67,7 +68,7 @@ static bool all_adopted(const struct control *control)
 {
     for (uint32_t i = 0; i < control->gateway.worker_count; i++)
         if (atomic_load_explicit(&control->gateway.workers[i].adopted, memory_order_acquire) !=
-            control->config)
+            control->snapshot)
             return false;
     return true;
 }
@@ -77,11 +78,19 @@ static void free_old(struct control *control)
     if (!control->old || !all_adopted(control))
         return;
     while (control->old) {
-        struct old_config *old = control->old;
+        struct snapshot *old = control->old;
         control->old = old->next;
-        config_free(old->config);
-        free(old);
+        snapshot_free(old);
     }
+}
+
+static void put_in_force(struct control *control, struct snapshot *snapshot)
+{
+    control->snapshot->next = control->old;
+    control->old = control->snapshot;
+    control->snapshot = snapshot;
+    control->config = snapshot->policy.config;
+    post_all(control, LETTER_CONFIG, snapshot);
 }
 
 /* --- Signals --- */
@@ -100,26 +109,19 @@ static void reload(struct control *control)
 {
     struct config_error error;
     struct config *config = NULL;
-    struct old_config *old = malloc(sizeof(*old));
-    if (!old) {
-        reload_failed(control, "out of memory");
-        return;
-    }
+    struct snapshot *snapshot = NULL;
     if (config_load(control->config_path, &config, &error) < 0 ||
-        config_reload_check(control->config, config, &error) < 0) {
+        config_reload_check(control->config, config, &error) < 0 ||
+        snapshot_new(config, control->tickets, control->log, &snapshot, error.text, sizeof(error.text)) < 0) {
         reload_failed(control, error.text);
         config_free(config);
-        free(old);
         return;
     }
     int reopened =
         log_configure(control->gateway.log, config->log.destination, config->log.format, config->log.level);
     if (reopened == 0)
         reopened = log_reopen(control->gateway.log);
-    *old = (struct old_config){control->config, control->old};
-    control->old = old;
-    control->config = config;
-    post_all(control, LETTER_CONFIG, config);
+    put_in_force(control, snapshot);
     struct log_line line;
     if (!log_begin(control->log, &line, LOG_RELOAD, LOG_NOTICE))
         return;
@@ -199,142 +201,6 @@ static void hear_signals(struct control *control)
 
 /* --- Starting --- */
 
-static int complain(int code, const char *what, const char *about, int error)
-{
-    fprintf(stderr, "sluice: %s%s%s: %s\n", what, about[0] ? " " : "", about, strerror(-error));
-    return code;
-}
-
-static int cpus(int *numbers, int max)
-{
-    cpu_set_t set;
-    int count = 0;
-    if (sched_getaffinity(0, sizeof(set), &set) < 0)
-        return 0;
-    for (int cpu = 0; cpu < CPU_SETSIZE && count < max; cpu++)
-        if (CPU_ISSET(cpu, &set))
-            numbers[count++] = cpu;
-    return count;
-}
-
-static int make_workers(struct control *control)
-{
-    int numbers[256];
-    int cpu_count = cpus(numbers, 256);
-    struct gateway *gateway = &control->gateway;
-    gateway->worker_count = control->config->workers;
-    if (gateway->worker_count == 0)
-        gateway->worker_count = cpu_count > 0 ? (uint32_t)cpu_count : 1;
-    int found = spool_count_shards(control->config->data_dir);
-    if (found < 0)
-        return found;
-    gateway->shard_count = (uint32_t)found > gateway->worker_count ? (uint32_t)found : gateway->worker_count;
-    gateway->workers = aligned_alloc(64, gateway->worker_count * sizeof(struct worker));
-    gateway->shards = calloc(gateway->shard_count, sizeof(struct shard));
-    if (!gateway->workers || !gateway->shards)
-        return -ENOMEM;
-    memset(gateway->workers, 0, gateway->worker_count * sizeof(struct worker));
-    for (uint32_t i = 0; i < gateway->worker_count; i++) {
-        struct worker *worker = &gateway->workers[i];
-        worker->gateway = gateway;
-        worker->index = i;
-        worker->cpu = (uint32_t)cpu_count >= gateway->worker_count ? numbers[i] : -1;
-        int error = log_writer_new(gateway->log, &worker->counters, &worker->log);
-        if (error)
-            return error;
-    }
-    return 0;
-}
-
-/* Shard i belongs to worker i modulo their number: the first of each worker takes new mail, and those beyond,
- * which a run with more workers left, are emptied. They lie beside each other for each worker. */
-static void deal_shards(struct gateway *gateway)
-{
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < gateway->worker_count; i++) {
-        struct worker *worker = &gateway->workers[i];
-        worker->shards = &gateway->shards[at];
-        for (uint32_t number = i; number < gateway->shard_count; number += gateway->worker_count) {
-            gateway->shards[at].worker = worker;
-            gateway->shards[at].number = number;
-            worker->shard_count++;
-            at++;
-        }
-    }
-    assert(at == gateway->shard_count);
-}
-
-static uint32_t bind_count(const struct config *config)
-{
-    uint32_t count = 0;
-    for (size_t i = 0; i < config->listener_count; i++)
-        count += (uint32_t)config->listeners[i].bind_count;
-    return count;
-}
-
-static int bind_worker(struct worker *worker, const struct config *config)
-{
-    worker->listeners = calloc(bind_count(config), sizeof(*worker->listeners));
-    if (!worker->listeners)
-        return -ENOMEM;
-    for (size_t i = 0; i < config->listener_count; i++)
-        for (size_t b = 0; b < config->listeners[i].bind_count; b++) {
-            const struct sockaddr_storage *address = &config->listeners[i].binds[b];
-            int fd = listener_open_socket((const struct sockaddr *)address,
-                                          address_size((const struct sockaddr *)address));
-            if (fd < 0)
-                return fd;
-            worker->listeners[worker->listener_count++] =
-                (struct worker_listener){.worker = worker, .index = (uint32_t)i, .fd = fd};
-        }
-    return 0;
-}
-
-/* SO_REUSEPORT would let a second gateway of the same user share our ports unnoticed: bind once without it
- * first. */
-static int bind_probe(const struct config *config, char where[ADDRESS_TEXT_SIZE])
-{
-    for (size_t i = 0; i < config->listener_count; i++)
-        for (size_t b = 0; b < config->listeners[i].bind_count; b++) {
-            const struct sockaddr_storage *address = &config->listeners[i].binds[b];
-            address_format((const struct sockaddr *)address, where);
-            int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-            if (fd < 0)
-                return -errno;
-            int one = 1;
-            int error = 0;
-            if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-                (address->ss_family == AF_INET6 &&
-                 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
-                bind(fd, (const struct sockaddr *)address, address_size((const struct sockaddr *)address)) <
-                    0)
-                error = -errno;
-            close(fd);
-            if (error)
-                return error;
-        }
-    return 0;
-}
-
-static int bind_all(struct control *control)
-{
-    char where[ADDRESS_TEXT_SIZE] = "";
-    int error = bind_probe(control->config, where);
-    /* The kernel takes a moment to let go of the sockets of a gateway that was killed. */
-    for (int tries = 0; error == -EADDRINUSE && tries < BIND_TRIES; tries++) {
-        usleep(BIND_PAUSE_US);
-        error = bind_probe(control->config, where);
-    }
-    if (error)
-        return complain(error == -EACCES ? EX_NOPERM : EX_OSERR, "cannot listen on", where, error);
-    for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
-        error = bind_worker(&control->gateway.workers[i], control->config);
-        if (error)
-            return complain(EX_OSERR, "cannot listen", "", error);
-    }
-    return 0;
-}
-
 static int complain_queue(const struct config *config, int error)
 {
     if (error == -EMEDIUMTYPE)
@@ -344,7 +210,7 @@ static int complain_queue(const struct config *config, int error)
     else if (error == -EPROTO)
         fprintf(stderr, "sluice: the log in %s was written by another version of sluice\n", config->data_dir);
     else
-        return complain(EX_IOERR, "cannot open the queue in", config->data_dir, error);
+        return start_complain(EX_IOERR, "cannot open the queue in", config->data_dir, error);
     return EX_CONFIG;
 }
 
@@ -370,7 +236,7 @@ static int start_workers(struct control *control)
 {
     control->started = true;
     for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
-        int error = worker_start(&control->gateway.workers[i], control->config);
+        int error = worker_start(&control->gateway.workers[i], control->snapshot);
         if (error) {
             fprintf(stderr, "sluice: cannot start a worker: %s\n", loop_error_text(error));
             return EX_OSERR;
@@ -415,12 +281,25 @@ static int open_signals(struct control *control)
     return control->signals < 0 ? -errno : 0;
 }
 
-static int start(struct control *control)
+/* After the privileges are gone: what cannot be read now cannot be read at a reload either. */
+static int make_snapshot(struct control *control, struct config *config)
 {
-    struct config *config = control->config;
+    char error[512];
+    control->tickets = tls_tickets_new();
+    if (!control->tickets)
+        return start_complain(EX_OSERR, "cannot make ticket keys", "", -ENOMEM);
+    tls_tickets_rotate(control->tickets, clock_monotonic_us() / 1000);
+    if (snapshot_new(config, control->tickets, control->log, &control->snapshot, error, sizeof(error)) == 0)
+        return 0;
+    fprintf(stderr, "sluice: %s\n", error);
+    return EX_CONFIG;
+}
+
+static int start(struct control *control, struct config *config)
+{
     int error = open_signals(control);
     if (error)
-        return complain(EX_OSERR, "cannot hear signals", "", error);
+        return start_complain(EX_OSERR, "cannot hear signals", "", error);
     privilege_raise_limits();
     error = privilege_data_dir(config);
     if (error == -EWOULDBLOCK) {
@@ -428,22 +307,25 @@ static int start(struct control *control)
         return EX_TEMPFAIL;
     }
     if (error)
-        return complain(EX_IOERR, "cannot use data_dir", config->data_dir, error);
+        return start_complain(EX_IOERR, "cannot use data_dir", config->data_dir, error);
     error = log_new(config->log.destination, config->log.format, config->log.level, &control->gateway.log);
     if (error)
-        return complain(EX_IOERR, "cannot log to", config->log.destination, error);
+        return start_complain(EX_IOERR, "cannot log to", config->log.destination, error);
     control->log = log_control(control->gateway.log);
-    error = make_workers(control);
+    error = start_make_workers(&control->gateway, config);
     if (error)
-        return complain(EX_OSERR, "cannot make workers", "", error);
-    deal_shards(&control->gateway);
-    int code = bind_all(control);
+        return start_complain(EX_OSERR, "cannot make workers", "", error);
+    int code = start_bind(&control->gateway, config);
     if (code)
         return code;
     error = privilege_drop(config);
     if (error)
-        return complain(EX_NOPERM, "cannot become user", config->user, error);
-    return start_workers(control);
+        return start_complain(EX_NOPERM, "cannot become user", config->user, error);
+    error = start_make_shared(&control->gateway, config);
+    if (error)
+        return start_complain(EX_OSERR, "cannot start", "", error);
+    code = make_snapshot(control, config);
+    return code ? code : start_workers(control);
 }
 
 /* --- Running --- */
@@ -458,12 +340,26 @@ static void stop_workers(struct control *control)
     control->stopping = true;
 }
 
+/* Once a second: files that are looked things up in, and the age of the ticket keys. */
+static void look_around(struct control *control)
+{
+    const uint64_t now_us = clock_monotonic_us();
+    if (now_us < control->next_look_us)
+        return;
+    control->next_look_us = now_us + (uint64_t)LOOK_MS * 1000;
+    tls_tickets_rotate(control->tickets, now_us / 1000);
+    struct snapshot *renewed = control->draining ? NULL : snapshot_renew(control->snapshot, control->log);
+    if (renewed)
+        put_in_force(control, renewed);
+}
+
 static void run(struct control *control)
 {
     struct pollfd poll_fd = {.fd = control->signals, .events = POLLIN};
     while (!control->stopping) {
         (void)poll(&poll_fd, 1, POLL_MS);
         hear_signals(control);
+        look_around(control);
         free_old(control);
         log_drain(control->gateway.log);
         if (control->draining && all_quiet(control))
@@ -473,9 +369,12 @@ static void run(struct control *control)
 
 static void control_deinit(struct control *control)
 {
+    hasher_free(control->gateway.hasher);
     log_free(control->gateway.log);
     free_old(control);
-    config_free(control->config);
+    snapshot_free(control->snapshot);
+    tls_tickets_free(control->tickets);
+    rate_table_free(control->gateway.rates);
     for (uint32_t i = 0; control->gateway.workers && i < control->gateway.worker_count; i++)
         free(control->gateway.workers[i].listeners);
     free(control->gateway.workers);
@@ -502,10 +401,12 @@ int control_run(const char *config_path, struct config *config)
         .gateway = {.start_wall_ms = clock_wall_ms()},
         .signals = -1,
     };
-    int code = start(&control);
+    int code = start(&control, config);
     if (code && control.started)
         give_up(&control, code);
     if (code) {
+        if (!control.snapshot)
+            config_free(config);
         control_deinit(&control);
         return code;
     }

@@ -8,6 +8,7 @@
 
 #include "gateway/base/config.h"
 #include "gateway/control.h"
+#include "gateway/snapshot.h"
 #include "gateway/version.h"
 
 static const char default_config[] = "/etc/sluice/sluice.conf";
@@ -65,9 +66,13 @@ int main(int argc, char **argv)
         return arguments.check_only ? 1 : EX_CONFIG;
     }
     if (arguments.check_only) {
-        printf("%s: good\n", arguments.config_path);
+        const int result = snapshot_check(config, error.text, sizeof(error.text));
         config_free(config);
-        return EX_OK;
+        if (result < 0)
+            fprintf(stderr, "%s\n", error.text);
+        else
+            printf("%s: good\n", arguments.config_path);
+        return result < 0 ? 1 : EX_OK;
     }
     if (version_check() < 0) {
         config_free(config);

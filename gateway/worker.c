@@ -61,7 +61,7 @@ static void accept_here(struct worker *worker, int fd, uint32_t listener)
     atomic_store_explicit(&worker->sessions, inbound_session_count(&worker->inbound), memory_order_relaxed);
 }
 
-static void worker_adopt(struct worker *worker, const struct config *config);
+static void worker_adopt(struct worker *worker, const struct snapshot *snapshot);
 static void worker_drain(struct worker *worker);
 static void worker_publish(struct worker *worker);
 
@@ -92,6 +92,9 @@ static void read_letter(struct worker *worker, uintptr_t value)
         break;
     case LETTER_STOP:
         worker->stopping = true;
+        break;
+    case LETTER_CHECKED:
+        inbound_password_checked(&worker->inbound, content);
         break;
     }
 }
@@ -291,19 +294,20 @@ static const struct listener_handler listener_handler = {on_accept, on_exhausted
 
 /* --- Turns --- */
 
-static void worker_adopt(struct worker *worker, const struct config *config)
+static void worker_adopt(struct worker *worker, const struct snapshot *snapshot)
 {
+    const struct config *config = snapshot->policy.config;
     if (outbound_set_config(&worker->outbound, config) < 0)
         panic("no memory to take over a new configuration");
-    inbound_set_config(&worker->inbound, config);
+    inbound_set_policy(&worker->inbound, &snapshot->policy);
     struct queue_options options = {0};
     shard_retry_options(config, &options);
     for (uint32_t i = 0; i < worker->shard_count; i++) {
         queue_set_retry(worker->shards[i].queue, &options);
         queue_each_lane(worker->shards[i].queue, on_lane_ready, worker);
     }
-    worker->config = config;
-    atomic_store_explicit(&worker->adopted, config, memory_order_release);
+    worker->snapshot = snapshot;
+    atomic_store_explicit(&worker->adopted, snapshot, memory_order_release);
 }
 
 static uint64_t heap_bytes(void)
@@ -346,6 +350,9 @@ static void worker_publish(struct worker *worker)
     counter_set(&worker->counters, COUNTER_loop_turns, loop->turns);
     counter_set(&worker->counters, COUNTER_loop_completions, loop->completions);
     counter_set(&worker->counters, COUNTER_sends, loop->sends);
+    counter_set(&worker->counters, COUNTER_tls_handshakes, loop->tls_handshakes);
+    counter_set(&worker->counters, COUNTER_tls_resumed, loop->tls_resumed);
+    counter_set(&worker->counters, COUNTER_tls_failed, loop->tls_failed);
     counter_set(&worker->counters, COUNTER_heap_bytes, heap_bytes());
 }
 
@@ -461,9 +468,17 @@ static void pin(const struct worker *worker)
     (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
-static int worker_open(struct worker *worker, const struct config *config)
+/* On a thread of the hasher, which may wait: a worker's mailbox does not stay full. */
+static void password_checked(struct hasher_job *job)
 {
-    worker->config = config;
+    struct worker *worker = job->context;
+    while (!worker_post(worker, NULL, LETTER_CHECKED, job))
+        usleep(1000);
+}
+
+static int worker_open(struct worker *worker)
+{
+    const struct config *config = worker->snapshot->policy.config;
     log_set_time(worker->log, clock_wall_us());
     struct shard_options options = {
         .config = config,
@@ -482,11 +497,16 @@ static int worker_open(struct worker *worker, const struct config *config)
     struct inbound_options inbound = {
         .loop = worker->loop,
         .queue = worker->shards[0].queue,
-        .config = config,
+        .policy = &worker->snapshot->policy,
         .log = worker->log,
         .counters = &worker->counters,
         .pool = &worker->pool,
         .connection_count = &worker->gateway->connections,
+        .rates = worker->gateway->rates,
+        .hasher = worker->gateway->hasher,
+        .server_secret = worker->gateway->server_secret,
+        .password_checked = password_checked,
+        .password_context = worker,
     };
     inbound_init(&worker->inbound, &inbound);
     struct outbound_options outbound = {
@@ -552,13 +572,13 @@ static void *worker_main(void *context)
 {
     struct worker *worker = context;
     pin(worker);
-    int error = worker_open(worker, worker->config);
+    int error = worker_open(worker);
     if (error) {
         atomic_store_explicit(&worker->start_error, error, memory_order_release);
         return NULL;
     }
     worker_make_room(worker);
-    atomic_store_explicit(&worker->adopted, worker->config, memory_order_release);
+    atomic_store_explicit(&worker->adopted, worker->snapshot, memory_order_release);
     atomic_store_explicit(&worker->ready, true, memory_order_release);
     while (!others_open(worker)) {
         if (atomic_load_explicit(&worker->gateway->given_up, memory_order_relaxed))
@@ -579,9 +599,9 @@ static void *worker_main(void *context)
     return NULL;
 }
 
-int worker_start(struct worker *worker, const struct config *config)
+int worker_start(struct worker *worker, const struct snapshot *snapshot)
 {
-    worker->config = config;
+    worker->snapshot = snapshot;
     counters_init(&worker->counters);
     pool_init(&worker->pool, &worker->counters, SIZE_MAX);
     int error = ring_init(&worker->mailbox, MAILBOX_SIZE);

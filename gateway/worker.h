@@ -18,7 +18,9 @@
 #include "gateway/net/listener.h"
 #include "gateway/net/loop.h"
 #include "gateway/outbound/outbound.h"
+#include "gateway/sasl/sasl.h"
 #include "gateway/shard.h"
+#include "gateway/snapshot.h"
 #include "queue/queue.h"
 
 struct gateway;
@@ -28,10 +30,11 @@ enum letter {
     LETTER_DELIVER, /* struct queue_delivery: deliver it and send it home */
     LETTER_HOME,    /* struct queue_delivery: of this worker, with its outcomes */
     LETTER_ACCEPT,  /* a connected socket and its listener's number, no pointer */
-    LETTER_CONFIG,  /* struct config: adopt it */
+    LETTER_CONFIG,  /* struct snapshot: adopt it */
     LETTER_PUBLISH, /* bring the counters up to date */
     LETTER_DRAIN,   /* take nothing new, end what is open */
     LETTER_STOP,    /* write what is pending, then leave the loop */
+    LETTER_CHECKED, /* struct hasher_job: a password was checked */
 };
 
 struct worker_listener {
@@ -59,19 +62,19 @@ struct worker {
     /* any thread (atomic) */
     struct counters counters;
     struct ring mailbox;
-    _Atomic uint32_t sessions;              /* open inbound ones; relaxed, a hint for balancing */
-    _Atomic(const struct config *) adopted; /* release; the control thread's acquire frees older ones */
-    _Atomic uint32_t published;             /* LETTER_PUBLISH answered; release */
-    _Atomic bool quiet;                     /* draining is over; release */
-    _Atomic bool ready;                     /* takes connections; release */
-    _Atomic int start_error;                /* negative errno, before ready */
+    _Atomic uint32_t sessions;                /* open inbound ones; relaxed, a hint for balancing */
+    _Atomic(const struct snapshot *) adopted; /* release; the control thread's acquire frees older ones */
+    _Atomic uint32_t published;               /* LETTER_PUBLISH answered; release */
+    _Atomic bool quiet;                       /* draining is over; release */
+    _Atomic bool ready;                       /* takes connections; release */
+    _Atomic int start_error;                  /* negative errno, before ready */
 
     /* owner thread */
     struct pool pool;
     struct inbound inbound;
     struct outbound outbound;
     struct loop_hook hook;
-    const struct config *config;
+    const struct snapshot *snapshot;
     struct queue_delivery *homeless; /* deliveries whose home mailbox was full */
     int64_t next_tick_ms;
     uint64_t drain_until_us; /* 0: not draining */
@@ -90,10 +93,13 @@ struct gateway {
     _Atomic bool given_up;        /* the start failed: threads end; relaxed */
     _Atomic bool parting;         /* the last letter is sent: rings may be freed; release */
     uint64_t start_wall_ms;
+    struct rate_table *rates; /* what clients did in the last minute */
+    struct hasher *hasher;    /* checks passwords */
+    uint8_t server_secret[SASL_SECRET_SIZE];
 };
 
 /* Starts the thread. The fields up to `listener_count`, save loop, are set. 0 or a negative errno. */
-int worker_start(struct worker *worker, const struct config *config) __attribute__((warn_unused_result));
+int worker_start(struct worker *worker, const struct snapshot *snapshot) __attribute__((warn_unused_result));
 
 /* Puts a letter into the worker's mailbox and wakes it. `self`: the sending worker, NULL for the control
  * thread. False: the mailbox is full. */

@@ -1,12 +1,17 @@
 #include "proto/command.h"
 
 #include "proto/octet.h"
+#include "proto/parameter.h"
+#include "proto/verb.h"
 
 #include <assert.h>
 
-void smtp_command_parser_init(struct smtp_command_parser *parser)
+void smtp_command_parser_init(struct smtp_command_parser *parser, uint32_t extensions)
 {
     smtp_line_init(&parser->line, SMTP_LINE_MAX);
+    parser->extensions = extensions;
+    parser->lenient = false;
+    parser->broken = SMTP_REFUSAL_NONE;
 }
 
 /* What stands behind the verb: the parts below take from its front. */
@@ -19,6 +24,11 @@ static size_t arguments_left(const struct arguments *args)
 {
     assert(args->at <= args->end);
     return (size_t)(args->end - args->at);
+}
+
+static struct smtp_slice arguments_text(const struct arguments *args)
+{
+    return (struct smtp_slice){args->at, (uint32_t)arguments_left(args)};
 }
 
 static void skip_spaces(struct arguments *args)
@@ -37,100 +47,15 @@ static struct smtp_slice take_until(struct arguments *args, char stop)
     return (struct smtp_slice){start, (uint32_t)(args->at - start)};
 }
 
-static bool all_of_class(struct smtp_slice text, enum octet_class class)
-{
-    for (uint32_t i = 0; i < text.size; i++) {
-        if (!octet_is(text.data[i], class))
-            return false;
-    }
-    return true;
-}
-
 /* "HELO" SP Domain / "EHLO" SP ( Domain / address-literal ), RFC 5321 §4.1.1.1; the form of the name is not
  * judged. */
 static enum smtp_refusal parse_hello(struct arguments args, struct smtp_command *command)
 {
-    struct smtp_slice name = {args.at, (uint32_t)arguments_left(&args)};
+    struct smtp_slice name = arguments_text(&args);
 
-    if (name.size == 0 || name.size > SMTP_DOMAIN_MAX || !all_of_class(name, OCTET_HELLO))
+    if (name.size == 0 || name.size > SMTP_DOMAIN_MAX || !octet_all_are(name, OCTET_HELLO))
         return SMTP_REFUSAL_HELLO_SYNTAX;
     command->argument = name;
-    return SMTP_REFUSAL_NONE;
-}
-
-/* size-value = 1*20DIGIT, RFC 1870 §5 */
-static enum smtp_refusal parse_size(struct smtp_slice value, struct smtp_command *command)
-{
-    uint64_t size = 0;
-
-    if (value.size == 0 || value.size > 20 || !all_of_class(value, OCTET_DIGIT))
-        return SMTP_REFUSAL_SIZE_SYNTAX;
-    if (command->has_size)
-        return SMTP_REFUSAL_PARAMETER_REPEATED;
-    for (uint32_t i = 0; i < value.size; i++) {
-        if (__builtin_mul_overflow(size, UINT64_C(10), &size) ||
-            __builtin_add_overflow(size, (uint64_t)(value.data[i] - '0'), &size))
-            return SMTP_REFUSAL_SIZE_TOO_BIG;
-    }
-    command->size = size;
-    command->has_size = true;
-    return SMTP_REFUSAL_NONE;
-}
-
-/* body-value = "7BIT" / "8BITMIME", RFC 6152 §3 */
-static enum smtp_refusal parse_body(struct smtp_slice value, struct smtp_command *command)
-{
-    enum smtp_body body;
-
-    if (smtp_slice_equals_nocase(value, SMTP_SLICE("8BITMIME")))
-        body = SMTP_BODY_8BITMIME;
-    else if (smtp_slice_equals_nocase(value, SMTP_SLICE("7BIT")))
-        body = SMTP_BODY_7BIT;
-    else
-        return SMTP_REFUSAL_BODY_SYNTAX;
-    if (command->body != SMTP_BODY_UNSTATED)
-        return SMTP_REFUSAL_PARAMETER_REPEATED;
-    command->body = body;
-    return SMTP_REFUSAL_NONE;
-}
-
-/* esmtp-param = esmtp-keyword ["=" esmtp-value], RFC 5321 §4.1.2 */
-static enum smtp_refusal parse_parameter(struct smtp_slice parameter, struct smtp_command *command)
-{
-    struct arguments rest = {parameter.data, parameter.data + parameter.size};
-    struct smtp_slice keyword = take_until(&rest, '=');
-    bool has_value = arguments_left(&rest) > 0;
-    struct smtp_slice value = {rest.at + has_value, (uint32_t)(arguments_left(&rest) - has_value)};
-
-    if (keyword.size == 0 || !octet_is(keyword.data[0], OCTET_LETDIG))
-        return SMTP_REFUSAL_PARAMETER_SYNTAX;
-    for (uint32_t i = 0; i < keyword.size; i++) {
-        char octet = keyword.data[i];
-
-        if (octet == '_' || (octet != '-' && !octet_is(octet, OCTET_LETDIG)))
-            return SMTP_REFUSAL_PARAMETER_SYNTAX;
-    }
-    if (has_value && (value.size == 0 || !all_of_class(value, OCTET_VALUE)))
-        return SMTP_REFUSAL_PARAMETER_SYNTAX;
-
-    if (command->verb != SMTP_VERB_MAIL)
-        return SMTP_REFUSAL_PARAMETER_UNKNOWN;
-    if (smtp_slice_equals_nocase(keyword, SMTP_SLICE("SIZE")))
-        return parse_size(value, command);
-    if (smtp_slice_equals_nocase(keyword, SMTP_SLICE("BODY")))
-        return parse_body(value, command);
-    return SMTP_REFUSAL_PARAMETER_UNKNOWN;
-}
-
-/* Mail-parameters = esmtp-param *( SP esmtp-param ); more than one space is let pass */
-static enum smtp_refusal parse_parameters(struct arguments args, struct smtp_command *command)
-{
-    for (skip_spaces(&args); arguments_left(&args) > 0; skip_spaces(&args)) {
-        enum smtp_refusal refusal = parse_parameter(take_until(&args, ' '), command);
-
-        if (refusal != SMTP_REFUSAL_NONE)
-            return refusal;
-    }
     return SMTP_REFUSAL_NONE;
 }
 
@@ -155,9 +80,11 @@ static enum smtp_refusal path_refusal(enum smtp_path_fault fault, bool sender)
  * "MAIL FROM:" Reverse-path [SP Mail-parameters] / "RCPT TO:" Forward-path [SP Rcpt-parameters], RFC 5321
  * §4.1.1.2-3. Spaces behind the colon are wrong and common; they make nothing ambiguous.
  */
-static enum smtp_refusal parse_envelope(struct arguments args, struct smtp_command *command)
+static enum smtp_refusal parse_envelope(struct arguments args, uint32_t extensions,
+                                        struct smtp_command *command)
 {
     bool sender = command->verb == SMTP_VERB_MAIL;
+    bool allow_utf8 = (extensions & SMTP_EXT_SMTPUTF8) != 0;
     struct smtp_slice word = sender ? SMTP_SLICE("FROM:") : SMTP_SLICE("TO:");
     enum smtp_refusal syntax = sender ? SMTP_REFUSAL_MAIL_SYNTAX : SMTP_REFUSAL_RCPT_SYNTAX;
     uint32_t used = 0;
@@ -169,91 +96,155 @@ static enum smtp_refusal parse_envelope(struct arguments args, struct smtp_comma
     args.at += word.size;
     skip_spaces(&args);
 
-    struct smtp_slice text = {args.at, (uint32_t)arguments_left(&args)};
     enum smtp_path_kind kind = sender ? SMTP_PATH_REVERSE : SMTP_PATH_FORWARD;
-    enum smtp_path_fault fault = smtp_path_parse(text, kind, &command->path, &used);
+    enum smtp_path_fault fault =
+        smtp_path_parse(arguments_text(&args), kind, allow_utf8, &command->path, &used);
 
     if (fault != SMTP_PATH_OK)
         return path_refusal(fault, sender);
     args.at += used;
     if (arguments_left(&args) > 0 && *args.at != ' ')
         return syntax;
-    return parse_parameters(args, command);
+
+    enum smtp_refusal refusal = SMTP_REFUSAL_NONE;
+
+    if (arguments_left(&args) > 0)
+        refusal = smtp_parameters_parse(arguments_text(&args), extensions, command);
+    /* What RCPT may say follows from the MAIL before it, which is not known here. */
+    if (refusal == SMTP_REFUSAL_NONE && sender && command->path.is_utf8 && !command->is_smtputf8)
+        return SMTP_REFUSAL_NON_ASCII_ADDRESS;
+    return refusal;
 }
 
-static uint32_t fold_four(const char *octets)
+/* The argument ends with SP and the word. */
+static bool ends_with_word(struct smtp_slice text, struct smtp_slice word)
 {
-    return (uint32_t)(uint8_t)(octets[0] | 0x20) << 24 | (uint32_t)(uint8_t)(octets[1] | 0x20) << 16 |
-           (uint32_t)(uint8_t)(octets[2] | 0x20) << 8 | (uint32_t)(uint8_t)(octets[3] | 0x20);
+    return text.size > word.size + 1 && text.data[text.size - word.size - 1] == ' ' &&
+           smtp_slice_equals_nocase((struct smtp_slice){text.data + text.size - word.size, word.size}, word);
 }
 
-#define FOUR(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
-
-/* Only letters become lower-case letters by the folding, so nothing else can pass for a verb. */
-static enum smtp_verb known_verb(struct smtp_slice word)
+static bool is_ascii_or_utf8(struct smtp_slice text, bool *is_ascii)
 {
-    if (word.size != 4)
-        return SMTP_VERB_NONE;
-    switch (fold_four(word.data)) {
-    case FOUR('h', 'e', 'l', 'o'):
-        return SMTP_VERB_HELO;
-    case FOUR('e', 'h', 'l', 'o'):
-        return SMTP_VERB_EHLO;
-    case FOUR('m', 'a', 'i', 'l'):
-        return SMTP_VERB_MAIL;
-    case FOUR('r', 'c', 'p', 't'):
-        return SMTP_VERB_RCPT;
-    case FOUR('d', 'a', 't', 'a'):
-        return SMTP_VERB_DATA;
-    case FOUR('r', 's', 'e', 't'):
-        return SMTP_VERB_RSET;
-    case FOUR('n', 'o', 'o', 'p'):
-        return SMTP_VERB_NOOP;
-    case FOUR('v', 'r', 'f', 'y'):
-        return SMTP_VERB_VRFY;
-    case FOUR('h', 'e', 'l', 'p'):
-        return SMTP_VERB_HELP;
-    case FOUR('q', 'u', 'i', 't'):
-        return SMTP_VERB_QUIT;
+    *is_ascii = true;
+    for (uint32_t at = 0; at < text.size;) {
+        bool ascii = octet_is_ascii(text.data[at]);
+        unsigned size = ascii ? 1 : octet_utf8(text.data + at, text.size - at);
+
+        if (size == 0)
+            return false;
+        *is_ascii &= ascii;
+        at += size;
     }
-    return SMTP_VERB_NONE;
+    return true;
 }
 
-/* Verbs of SMTP and its extensions that a client may know and this server does not offer. */
-static bool unsupported_verb(struct smtp_slice word)
+/* "VRFY" SP String [SP "SMTPUTF8"], RFC 5321 §4.1.1.6 and RFC 6531 §3.7.4.2; the form of the string is not
+ * judged */
+static enum smtp_refusal parse_verify(struct arguments args, uint32_t extensions,
+                                      struct smtp_command *command)
 {
-    static const struct smtp_slice verbs[] = {
-        {"STARTTLS", 8}, {"AUTH", 4}, {"BDAT", 4}, {"ETRN", 4}, {"EXPN", 4},    {"TURN", 4},
-        {"ATRN", 4},     {"SEND", 4}, {"SOML", 4}, {"SAML", 4}, {"XCLIENT", 7}, {"XFORWARD", 8},
-    };
+    static const struct smtp_slice word = {"SMTPUTF8", 8};
+    bool is_ascii = false;
 
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (smtp_slice_equals_nocase(word, verbs[i]))
-            return true;
+    command->argument = arguments_text(&args);
+    if (command->argument.size == 0)
+        return SMTP_REFUSAL_ARGUMENT_MISSING;
+    if ((extensions & SMTP_EXT_SMTPUTF8) != 0 && ends_with_word(command->argument, word)) {
+        command->is_smtputf8 = true;
+        command->argument.size -= word.size;
+        while (command->argument.data[command->argument.size - 1] == ' ')
+            command->argument.size--;
     }
-    return false;
+
+    bool well_formed = is_ascii_or_utf8(command->argument, &is_ascii);
+
+    if (!command->is_smtputf8)
+        return well_formed && is_ascii ? SMTP_REFUSAL_NONE : SMTP_REFUSAL_NON_ASCII_ADDRESS;
+    return well_formed ? SMTP_REFUSAL_NONE : SMTP_REFUSAL_RECIPIENT_SYNTAX;
 }
 
-static enum smtp_refusal parse_arguments(struct arguments args, struct smtp_command *command)
+/* "AUTH" SP sasl-mech [SP initial-response], RFC 4954 §4; a client that writes the name in lower case is let
+ * pass */
+static enum smtp_refusal parse_auth(struct arguments args, struct smtp_command *command)
 {
+    struct smtp_slice mechanism = take_until(&args, ' ');
+
+    if (mechanism.size == 0 || mechanism.size > SMTP_AUTH_MECHANISM_MAX)
+        return SMTP_REFUSAL_AUTH_SYNTAX;
+    for (uint32_t i = 0; i < mechanism.size; i++) {
+        if (mechanism.data[i] != '-' && !octet_is(mechanism.data[i], OCTET_LETDIG))
+            return SMTP_REFUSAL_AUTH_SYNTAX;
+    }
+    skip_spaces(&args);
+
+    struct smtp_slice initial = take_until(&args, ' ');
+
+    if (arguments_left(&args) > 0)
+        return SMTP_REFUSAL_AUTH_SYNTAX;
+    command->mechanism = mechanism;
+    command->has_initial = initial.size > 0;
+    command->initial = smtp_slice_equals(initial, SMTP_SLICE("=")) ? (struct smtp_slice){0} : initial;
+    return SMTP_REFUSAL_NONE;
+}
+
+/*
+ * "BDAT" SP chunk-size [SP "LAST"], RFC 3030 §2. The chunk follows at once, so a size that cannot be read is
+ * fatal: nobody can say where the chunk ends, and content must not be taken for commands.
+ */
+static enum smtp_refusal parse_bdat(struct arguments args, struct smtp_command *command)
+{
+    struct smtp_slice digits = take_until(&args, ' ');
+
+    if (digits.size == 0 || !octet_all_are(digits, OCTET_DIGIT))
+        return SMTP_REFUSAL_BDAT_SYNTAX;
+    skip_spaces(&args);
+    command->is_last = arguments_left(&args) > 0;
+    if (command->is_last && !smtp_slice_equals_nocase(arguments_text(&args), SMTP_SLICE("LAST")))
+        return SMTP_REFUSAL_BDAT_SYNTAX;
+    return smtp_number_parse(digits, &command->chunk_size) ? SMTP_REFUSAL_NONE : SMTP_REFUSAL_BDAT_TOO_BIG;
+}
+
+static enum smtp_refusal parse_anything(struct arguments args, bool needed, struct smtp_command *command)
+{
+    command->argument = arguments_text(&args);
+    return needed && command->argument.size == 0 ? SMTP_REFUSAL_ARGUMENT_MISSING : SMTP_REFUSAL_NONE;
+}
+
+static enum smtp_refusal parse_nothing(struct arguments args)
+{
+    return arguments_left(&args) > 0 ? SMTP_REFUSAL_NO_ARGUMENT_ALLOWED : SMTP_REFUSAL_NONE;
+}
+
+static enum smtp_refusal parse_arguments(struct arguments args, uint32_t extensions,
+                                         struct smtp_command *command)
+{
+    assert(command->verb < SMTP_VERB_COUNT);
+    if ((smtp_verb_extensions[command->verb] & ~extensions) != 0)
+        return SMTP_REFUSAL_UNSUPPORTED_COMMAND;
     switch (command->verb) {
     case SMTP_VERB_HELO:
     case SMTP_VERB_EHLO:
         return parse_hello(args, command);
     case SMTP_VERB_MAIL:
     case SMTP_VERB_RCPT:
-        return parse_envelope(args, command);
+        return parse_envelope(args, extensions, command);
     case SMTP_VERB_DATA:
     case SMTP_VERB_RSET:
     case SMTP_VERB_QUIT:
-        return arguments_left(&args) > 0 ? SMTP_REFUSAL_NO_ARGUMENT_ALLOWED : SMTP_REFUSAL_NONE;
-    case SMTP_VERB_VRFY:
+    case SMTP_VERB_STARTTLS:
+        return parse_nothing(args);
     case SMTP_VERB_NOOP:
     case SMTP_VERB_HELP:
-        if (command->verb == SMTP_VERB_VRFY && arguments_left(&args) == 0)
-            return SMTP_REFUSAL_ARGUMENT_MISSING;
-        command->argument = (struct smtp_slice){args.at, (uint32_t)arguments_left(&args)};
-        return SMTP_REFUSAL_NONE;
+        return parse_anything(args, false, command);
+    case SMTP_VERB_XCLIENT:
+    case SMTP_VERB_XFORWARD:
+        return parse_anything(args, true, command);
+    case SMTP_VERB_VRFY:
+        return parse_verify(args, extensions, command);
+    case SMTP_VERB_AUTH:
+        return parse_auth(args, command);
+    case SMTP_VERB_BDAT:
+        return parse_bdat(args, command);
     case SMTP_VERB_UNSUPPORTED:
         return SMTP_REFUSAL_UNSUPPORTED_COMMAND;
     case SMTP_VERB_NONE:
@@ -264,69 +255,140 @@ static enum smtp_refusal parse_arguments(struct arguments args, struct smtp_comm
     __builtin_unreachable();
 }
 
+#define EACH_OCTET(value) (UINT64_C(0x0101010101010101) * (value))
+
+/* Whether one of eight octets is below 32 or is 127: the highest bit of an octet shows what the subtraction
+ * borrows, and octets above 127 are masked out. */
+static bool eight_have_control(const char *octets)
+{
+    uint64_t eight;
+
+    memcpy(&eight, octets, sizeof(eight));
+
+    uint64_t low = (eight - EACH_OCTET(' ')) & ~eight;
+    uint64_t del = eight ^ EACH_OCTET(0x7f);
+
+    return ((low | ((del - EACH_OCTET(1)) & ~del)) & EACH_OCTET(0x80)) != 0;
+}
+
 /* Tab is a control too: where white space is let pass behind the last word, it was cut off before. */
 static bool has_control(const char *octets, size_t size)
 {
-    unsigned found = 0;
+    bool found = false;
 
-    for (size_t i = 0; i < size; i++) {
-        uint8_t octet = (uint8_t)octets[i];
-
-        found |= (unsigned)(octet < ' ') | (unsigned)(octet == 0x7f);
+    if (size >= 8) {
+        for (size_t at = 0; at + 8 < size; at += 8)
+            found |= eight_have_control(octets + at);
+        return found | eight_have_control(octets + size - 8);
     }
-    return found != 0;
+    for (size_t at = 0; at < size; at++)
+        found |= (uint8_t)octets[at] < ' ' || octets[at] == 0x7f;
+    return found;
 }
 
-static enum smtp_refusal parse_line(struct smtp_slice line, struct smtp_command *command)
+static enum smtp_refusal parse_line(struct smtp_slice line, uint32_t extensions, struct smtp_command *command)
 {
     struct arguments args = {line.data, line.data + line.size};
 
     while (args.at < args.end && (args.end[-1] == ' ' || args.end[-1] == '\t'))
         args.end--;
-    if (has_control(args.at, arguments_left(&args)))
+
+    bool control = has_control(args.at, arguments_left(&args));
+
+    command->verb = smtp_verb_find(take_until(&args, ' '));
+    if (control && command->verb == SMTP_VERB_BDAT && (extensions & SMTP_EXT_CHUNKING) != 0)
+        return SMTP_REFUSAL_BDAT_SYNTAX;
+    if (control)
         return SMTP_REFUSAL_CONTROL_CHARACTER;
-
-    struct smtp_slice word = take_until(&args, ' ');
-
-    command->verb = known_verb(word);
-    if (command->verb == SMTP_VERB_NONE && unsupported_verb(word))
-        command->verb = SMTP_VERB_UNSUPPORTED;
     skip_spaces(&args);
-    return parse_arguments(args, command);
+    return parse_arguments(args, extensions, command);
 }
 
-static enum smtp_parse reject(struct smtp_command *command, enum smtp_verb verb, enum smtp_refusal refusal)
+/* In blocks, because compilers have a slow way to clear one piece of this size, which every command would pay
+ * for. */
+static void clear(struct smtp_command *command)
 {
-    assert(refusal != SMTP_REFUSAL_NONE);
-    *command = (struct smtp_command){.verb = verb, .refusal = refusal};
+    enum { BLOCK = 64, SIZE = sizeof(*command) };
+    char *octets = (char *)command;
+
+    static_assert(SIZE > 3 * BLOCK && SIZE <= 4 * BLOCK, "as many blocks as are cleared here");
+    memset(octets, 0, BLOCK);
+    memset(octets + BLOCK, 0, BLOCK);
+    memset(octets + 2 * BLOCK, 0, BLOCK);
+    memset(octets + 3 * BLOCK, 0, SIZE - 3 * BLOCK);
+}
+
+/* A fatal refusal is for good: what comes behind it has no meaning any more. */
+static enum smtp_refusal refuse(struct smtp_command_parser *parser, enum smtp_refusal refusal)
+{
+    assert(refusal > SMTP_REFUSAL_NONE && refusal < SMTP_REFUSAL_COUNT);
+    if (smtp_refusal_reply(refusal)->fatal)
+        parser->broken = (uint8_t)refusal;
+    return refusal;
+}
+
+static_assert(SMTP_REFUSAL_COUNT <= UINT8_MAX, "smtp_command_parser.broken holds every refusal");
+
+/* One line, for both kinds of reader: they differ in what they say of one that is too long. */
+static enum smtp_parse read_line(struct smtp_command_parser *parser, enum smtp_refusal too_long,
+                                 const char *bytes, size_t size, size_t *consumed, struct smtp_slice *text,
+                                 enum smtp_refusal *refusal)
+{
+    assert(parser->line.capacity == SMTP_LINE_MAX);
+    assert(bytes != NULL || size == 0);
+    if (parser->broken != SMTP_REFUSAL_NONE) {
+        *consumed = size;
+        *refusal = (enum smtp_refusal)parser->broken;
+        return SMTP_PARSE_REJECT;
+    }
+    parser->line.lenient = parser->lenient;
+    switch (smtp_line_take(&parser->line, parser->spill, bytes, size, consumed, text)) {
+    case SMTP_LINE_MORE:
+        assert(*consumed == size);
+        return SMTP_PARSE_MORE;
+    case SMTP_LINE_COMPLETE:
+        assert(*consumed >= 1 && *consumed <= size);
+        return SMTP_PARSE_DONE;
+    case SMTP_LINE_TOO_LONG:
+        *refusal = too_long;
+        break;
+    case SMTP_LINE_BARE_LF:
+        *refusal = refuse(parser, SMTP_REFUSAL_BARE_LF);
+        break;
+    case SMTP_LINE_BARE_CR:
+        *refusal = refuse(parser, SMTP_REFUSAL_BARE_CR);
+        break;
+    }
     return SMTP_PARSE_REJECT;
+}
+
+enum smtp_parse smtp_command_line(struct smtp_command_parser *parser, const char *bytes, size_t size,
+                                  size_t *consumed, struct smtp_slice *text, enum smtp_refusal *refusal)
+{
+    return read_line(parser, SMTP_REFUSAL_AUTH_LINE_TOO_LONG, bytes, size, consumed, text, refusal);
 }
 
 enum smtp_parse smtp_command_parse(struct smtp_command_parser *parser, const char *bytes, size_t size,
                                    size_t *consumed, struct smtp_command *command)
 {
     struct smtp_slice text;
+    enum smtp_refusal refusal = SMTP_REFUSAL_NONE;
+    enum smtp_verb verb = SMTP_VERB_NONE;
 
-    assert(parser->line.capacity == SMTP_LINE_MAX);
-    assert(bytes != NULL || size == 0);
-    switch (smtp_line_take(&parser->line, parser->spill, bytes, size, consumed, &text)) {
-    case SMTP_LINE_MORE:
-        assert(*consumed == size);
+    switch (read_line(parser, SMTP_REFUSAL_LINE_TOO_LONG, bytes, size, consumed, &text, &refusal)) {
+    case SMTP_PARSE_MORE:
         return SMTP_PARSE_MORE;
-    case SMTP_LINE_TOO_LONG:
-        return reject(command, SMTP_VERB_NONE, SMTP_REFUSAL_LINE_TOO_LONG);
-    case SMTP_LINE_BARE_LF:
-        return reject(command, SMTP_VERB_NONE, SMTP_REFUSAL_BARE_LF);
-    case SMTP_LINE_BARE_CR:
-        return reject(command, SMTP_VERB_NONE, SMTP_REFUSAL_BARE_CR);
-    case SMTP_LINE_COMPLETE:
+    case SMTP_PARSE_REJECT:
+        break;
+    case SMTP_PARSE_DONE:
+        clear(command);
+        refusal = parse_line(text, parser->extensions, command);
+        if (refusal == SMTP_REFUSAL_NONE)
+            return SMTP_PARSE_DONE;
+        verb = command->verb;
+        refusal = refuse(parser, refusal);
         break;
     }
-    assert(*consumed >= 1 && *consumed <= size);
-
-    *command = (struct smtp_command){.verb = SMTP_VERB_NONE};
-
-    enum smtp_refusal refusal = parse_line(text, command);
-
-    return refusal == SMTP_REFUSAL_NONE ? SMTP_PARSE_DONE : reject(command, command->verb, refusal);
+    *command = (struct smtp_command){.verb = verb, .refusal = refusal};
+    return SMTP_PARSE_REJECT;
 }

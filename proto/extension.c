@@ -16,6 +16,8 @@ static const struct {
     {{"SMTPUTF8", 8}, SMTP_EXT_SMTPUTF8},
     {{"DSN", 3}, SMTP_EXT_DSN},
     {{"AUTH", 4}, SMTP_EXT_AUTH},
+    {{"XCLIENT", 7}, SMTP_EXT_XCLIENT},
+    {{"XFORWARD", 8}, SMTP_EXT_XFORWARD},
 };
 
 /* A number that does not fit says no more than none: the server will speak for itself at MAIL. */

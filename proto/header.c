@@ -8,12 +8,12 @@
 /*
  *     field = 1*ftext *WSP ":" unstructured, and folded lines that begin with white space
  *
- *                ftext    white space    ":"              LF       other
- *     FIRST      NAME     done           done             done     done
- *     START      NAME     REST           done             done     done
- *     NAME       NAME     GAP            REST, counted    done     done
- *     GAP        done     GAP            REST, counted    done     done
- *     REST       REST     REST           REST             START    REST
+ *                ftext    white space    ":"              CR            LF          other
+ *     FIRST      NAME     no field       no field         empty line    no field    no field
+ *     START      NAME     REST           no field         empty line    no field    no field
+ *     NAME       NAME     GAP            REST, counted    no field      no field    no field
+ *     GAP        no field GAP            REST, counted    no field      no field    no field
+ *     REST       REST     REST           REST             REST          START       REST
  */
 enum header_state {
     HEADER_FIRST, /* no field is there yet that a folded line could belong to */
@@ -26,12 +26,16 @@ enum header_state {
 enum {
     NAME_RECEIVED,
     NAME_DELIVERED_TO,
+    NAME_DATE,
+    NAME_MESSAGE_ID,
+    NAME_FROM,
     NAME_COUNT,
 };
 
 static const struct smtp_slice names[NAME_COUNT] = {
-    [NAME_RECEIVED] = {"received", 8},
-    [NAME_DELIVERED_TO] = {"delivered-to", 12},
+    [NAME_RECEIVED] = {"received", 8}, [NAME_DELIVERED_TO] = {"delivered-to", 12},
+    [NAME_DATE] = {"date", 4},         [NAME_MESSAGE_ID] = {"message-id", 10},
+    [NAME_FROM] = {"from", 4},
 };
 
 void smtp_header_scan_init(struct smtp_header_scan *scan)
@@ -60,12 +64,37 @@ static void match_name(struct smtp_header_scan *scan, char octet)
     assert(scan->candidates == 0 || scan->name_size <= names[NAME_DELIVERED_TO].size);
 }
 
-static void count_field(struct smtp_header_scan *scan)
+static void note_field(struct smtp_header_scan *scan, unsigned name)
 {
-    if ((scan->candidates & 1u << NAME_RECEIVED) != 0 && scan->name_size == names[NAME_RECEIVED].size)
+    switch (name) {
+    case NAME_RECEIVED:
         scan->received_count++;
-    if ((scan->candidates & 1u << NAME_DELIVERED_TO) != 0 && scan->name_size == names[NAME_DELIVERED_TO].size)
+        break;
+    case NAME_DELIVERED_TO:
         scan->delivered_to_count++;
+        break;
+    case NAME_DATE:
+        scan->has_date = true;
+        break;
+    case NAME_MESSAGE_ID:
+        scan->has_message_id = true;
+        break;
+    case NAME_FROM:
+        scan->has_from = true;
+        break;
+    default:
+        assert(false);
+    }
+}
+
+/* The name is complete: a colon is behind it. */
+static void end_name(struct smtp_header_scan *scan)
+{
+    for (unsigned i = 0; i < NAME_COUNT; i++) {
+        if ((scan->candidates & 1u << i) != 0 && scan->name_size == names[i].size)
+            note_field(scan, i);
+    }
+    scan->state = HEADER_REST;
 }
 
 static void begin_line(struct smtp_header_scan *scan, char octet)
@@ -78,42 +107,50 @@ static void begin_line(struct smtp_header_scan *scan, char octet)
     } else if (scan->state == HEADER_START && is_white(octet)) {
         scan->state = HEADER_REST;
     } else {
-        scan->done = true;
+        scan->end = octet == '\r' ? SMTP_HEADER_EMPTY_LINE : SMTP_HEADER_NO_FIELD;
     }
 }
 
 /* An octet of a field name or of the white space that old mail has between it and the colon. */
 static void continue_name(struct smtp_header_scan *scan, char octet)
 {
-    if (octet == ':') {
-        count_field(scan);
-        scan->state = HEADER_REST;
-    } else if (is_white(octet)) {
+    if (octet == ':')
+        end_name(scan);
+    else if (is_white(octet))
         scan->state = HEADER_GAP;
-    } else if (scan->state == HEADER_NAME && octet_is(octet, OCTET_FIELD)) {
+    else if (scan->state == HEADER_NAME && octet_is(octet, OCTET_FIELD))
         match_name(scan, octet);
-    } else {
-        scan->done = true;
-    }
+    else
+        scan->end = SMTP_HEADER_NO_FIELD;
 }
 
-void smtp_header_scan_feed(struct smtp_header_scan *scan, const char *bytes, size_t size)
+size_t smtp_header_scan_feed(struct smtp_header_scan *scan, const char *bytes, size_t size)
 {
-    const char *end = bytes + size;
+    bool is_in_line = scan->state > HEADER_START;
+    size_t line = 0; /* where the line at hand begins, as far as it is in this input */
+    size_t at = 0;
 
     assert(scan->state <= HEADER_REST);
-    while (bytes < end && !scan->done) {
+    if (scan->end != SMTP_HEADER_OPEN)
+        return 0;
+    while (at < size && scan->end == SMTP_HEADER_OPEN) {
         if (scan->state == HEADER_REST) {
-            const char *lf = memchr(bytes, '\n', (size_t)(end - bytes));
+            const char *lf = memchr(bytes + at, '\n', size - at);
 
             if (lf == NULL)
-                return;
+                return size;
             scan->state = HEADER_START;
-            bytes = lf + 1;
+            at = line = (size_t)(lf - bytes) + 1;
+            is_in_line = false;
         } else if (scan->state == HEADER_NAME || scan->state == HEADER_GAP) {
-            continue_name(scan, *bytes++);
+            continue_name(scan, bytes[at++]);
         } else {
-            begin_line(scan, *bytes++);
+            begin_line(scan, bytes[at++]);
         }
     }
+    if (scan->end == SMTP_HEADER_OPEN)
+        return size;
+    scan->is_split = is_in_line;
+    assert(line < size && (scan->end == SMTP_HEADER_NO_FIELD || bytes[line] == '\r'));
+    return line;
 }

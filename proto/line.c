@@ -10,6 +10,8 @@
  *     SKIP_CR    BARE_CR    TEXT, line too long   BARE_CR
  *     BARE_LF, BARE_CR: for good
  *
+ * If the line is lenient, LF in TEXT and SKIP does what it does in TEXT_CR and SKIP_CR.
+ *
  * These are the states between two inputs; within one, the octets are looked at where they lie.
  */
 enum line_state {
@@ -90,24 +92,27 @@ static enum smtp_line_event line_resume_cr(struct smtp_line *line, char *spill, 
     return line_end(line, spill, spill + line->spill_size, 0, text);
 }
 
-/* Looks for the first CR or LF, whichever comes first, so that the same octet decides however the input is
- * cut. */
+/*
+ * The first CR or LF decides, whichever comes first, so that it is the same octet however the input is cut.
+ * LF is looked for first: then no octet is looked at twice, whatever a client sends for line ends.
+ */
 static enum smtp_line_event line_scan(struct smtp_line *line, char *spill, const char *bytes, size_t size,
                                       size_t *consumed, struct smtp_slice *text)
 {
-    const char *cr = memchr(bytes, '\r', size);
-    size_t text_size = cr != NULL ? (size_t)(cr - bytes) : size;
-    const char *lf = memchr(bytes, '\n', text_size);
+    const char *lf = memchr(bytes, '\n', size);
+    size_t before_lf = lf != NULL ? (size_t)(lf - bytes) : size;
+    const char *cr = memchr(bytes, '\r', before_lf);
+    size_t text_size = cr != NULL ? (size_t)(cr - bytes) : before_lf;
 
-    if (lf != NULL) {
-        *consumed = (size_t)(lf - bytes) + 1;
-        return line_break(line, LINE_BARE_LF);
+    if (cr != NULL && text_size + 1 < size && cr[1] != '\n') {
+        *consumed = text_size + 1;
+        return line_break(line, LINE_BARE_CR);
     }
-    if (cr != NULL && text_size + 1 < size) {
-        bool crlf = cr[1] == '\n';
-
-        *consumed = text_size + (crlf ? 2 : 1);
-        return crlf ? line_end(line, spill, bytes, text_size, text) : line_break(line, LINE_BARE_CR);
+    if (lf != NULL) {
+        *consumed = before_lf + 1;
+        if (cr == NULL && !line->lenient)
+            return line_break(line, LINE_BARE_LF);
+        return line_end(line, spill, bytes, text_size, text);
     }
     line_keep(line, spill, bytes, text_size);
     if (cr != NULL)

@@ -1,5 +1,6 @@
 /*
- * A line cuts a byte stream at CRLF, and at nothing else, whatever the pieces in which the stream arrives.
+ * A line cuts a byte stream at CRLF, and at nothing else unless its owner is lenient, whatever the pieces in
+ * which the stream arrives.
  *
  * Commands and replies share it. A line that lies in one piece is handed out where it lies; only a line that
  * straddles pieces is copied, into a spill buffer of its owner. A CR or LF outside CRLF is an event of its
@@ -24,7 +25,7 @@ enum smtp_line_event {
     SMTP_LINE_MORE,
     SMTP_LINE_COMPLETE, /* a line within the limit; its text, without CRLF, is in *text */
     SMTP_LINE_TOO_LONG, /* the CRLF of a line beyond the limit was reached; its text is gone */
-    SMTP_LINE_BARE_LF,  /* LF without CR before it: the stream is broken for good */
+    SMTP_LINE_BARE_LF,  /* LF without CR before it, not lenient: the stream is broken for good */
     SMTP_LINE_BARE_CR,  /* CR without LF after it: the stream is broken for good */
 };
 
@@ -32,13 +33,17 @@ struct smtp_line {
     uint16_t capacity;   /* size of the owner's spill buffer; immutable after init */
     uint16_t spill_size; /* octets of the line under way that lie there, its CR not among them */
     uint8_t state;       /* enum line_state in line.c */
+    bool lenient;        /* LF alone ends a line, too; the owner may change it between two lines */
 };
 
-/* capacity: the longest line in octets, with its CRLF; at least 2. */
+/*
+ * capacity: the longest line in octets, with its CRLF; at least 2. Without leniency. A line that ends with LF
+ * alone may have as much text as one that ends with CRLF, not an octet more.
+ */
 void smtp_line_init(struct smtp_line *line, uint16_t capacity);
 
 /*
- * Takes octets up to and including the next CRLF. `spill` is the owner's buffer of `capacity` octets, the
+ * Takes octets up to and including the next line end. `spill` is the owner's buffer of `capacity` octets, the
  * same one at each call. *consumed says how many octets were taken; after a bare LF or CR it is just behind
  * that octet (0 if a CR that came earlier proves to be bare), and each later call repeats the event and
  * swallows what it is given. *text is written for SMTP_LINE_COMPLETE only; it points into `bytes` or into

@@ -3,8 +3,10 @@
  */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "proto/slice.h"
+
+#include <assert.h>
+#include <stddef.h>
 
 enum octet_class {
     OCTET_ATEXT = 1 << 0,  /* an atom of a local part (RFC 5322 §3.2.3) */
@@ -15,9 +17,10 @@ enum octet_class {
     OCTET_HELLO = 1 << 5,  /* may be in the argument of EHLO: nothing that a header field would misread */
     OCTET_VALUE = 1 << 6,  /* may be in the value of a parameter (RFC 5321 §4.1.2, esmtp-value) */
     OCTET_FIELD = 1 << 7,  /* may be in the name of a header field (RFC 5322 §3.6.8, ftext) */
+    OCTET_LABEL = 1 << 8,  /* OCTET_LETDIG and "-" */
 };
 
-extern const uint8_t smtp_octet_classes[256];
+extern const uint16_t smtp_octet_classes[256];
 
 static inline bool octet_is(char octet, enum octet_class class)
 {
@@ -28,3 +31,39 @@ static inline bool octet_is_ascii(char octet)
 {
     return (uint8_t)octet < 0x80;
 }
+
+/* ASCII, visible, and no space. */
+static inline bool octet_is_graphic(char octet)
+{
+    return octet > ' ' && octet < 0x7f;
+}
+
+static inline bool octet_all_are(struct smtp_slice text, enum octet_class class)
+{
+    for (uint32_t i = 0; i < text.size; i++) {
+        if (!octet_is(text.data[i], class))
+            return false;
+    }
+    return true;
+}
+
+/* The place of the first `octet`, or the size of the text if there is none. */
+static inline uint32_t octet_find(struct smtp_slice text, char octet)
+{
+    const char *found = text.size > 0 ? memchr(text.data, octet, text.size) : NULL;
+
+    return found != NULL ? (uint32_t)(found - text.data) : text.size;
+}
+
+/* The text without its first `size` octets, which must be there. */
+static inline struct smtp_slice octet_skip(struct smtp_slice text, uint32_t size)
+{
+    assert(size <= text.size);
+    return (struct smtp_slice){text.data + size, text.size - size};
+}
+
+/*
+ * The size of the UTF-8 form of one character beyond ASCII at the beginning of the `size` octets (RFC 3629
+ * §4); 0 if there is none, or a surrogate, an overlong form, or a C1 control, which some terminals obey.
+ */
+unsigned octet_utf8(const char *octets, size_t size);

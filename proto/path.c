@@ -14,13 +14,18 @@
  *     Domain         = label *( "." label )           ; labels also with "_", as hosts do have them
  *     address-literal = "[" ( IPv4 / "IPv6:" IPv6 ) "]"
  *
+ * Where UTF-8 is allowed, its characters beyond ASCII may be in an Atom, be qtext, and be in a label (RFC
+ * 6531 §3.3).
+ *
  * Each take_ function moves `at` behind what it is named after, or answers false with `at` at the octet that
  * was wrong.
  */
 struct cursor {
     const char *at;
     const char *end;
+    bool allow_utf8;
     bool too_long;
+    bool is_utf8;
 };
 
 static bool next_is(const struct cursor *c, char octet)
@@ -39,6 +44,30 @@ static bool take_octet(struct cursor *c, char octet)
         return false;
     c->at++;
     return true;
+}
+
+/* One character beyond ASCII. */
+static bool take_utf8(struct cursor *c)
+{
+    if (c->at == c->end || octet_is_ascii(*c->at) || !c->allow_utf8)
+        return false;
+
+    unsigned size = octet_utf8(c->at, (size_t)(c->end - c->at));
+
+    c->at += size;
+    c->is_utf8 |= size > 0;
+    return size > 0;
+}
+
+/* Takes as many octets of the class as there are, perhaps none; the hottest loop of this file. */
+static void take_all(struct cursor *c, enum octet_class class)
+{
+    const char *at = c->at;
+    const char *end = c->end;
+
+    while (at < end && octet_is(*at, class))
+        at++;
+    c->at = at;
 }
 
 static size_t take_run(struct cursor *c, enum octet_class class, size_t most)
@@ -62,7 +91,12 @@ static bool within(struct cursor *c, const char *start, size_t limit)
 static bool take_dot_string(struct cursor *c)
 {
     do {
-        if (take_run(c, OCTET_ATEXT, SIZE_MAX) == 0)
+        const char *atom = c->at;
+
+        do
+            take_all(c, OCTET_ATEXT);
+        while (take_utf8(c));
+        if (c->at == atom)
             return false;
     } while (take_octet(c, '.'));
     return true;
@@ -77,9 +111,10 @@ static bool take_quoted_string(struct cursor *c)
         bool pair = take_octet(c, '\\');
         bool any_graphic = pair && (next_is(c, '"') || next_is(c, '\\'));
 
-        if (!any_graphic && !next_is_class(c, OCTET_QTEXT))
+        if (any_graphic || next_is_class(c, OCTET_QTEXT))
+            c->at++;
+        else if (pair || !take_utf8(c))
             return false;
-        c->at++;
     }
     return true;
 }
@@ -92,17 +127,23 @@ static bool take_local_part(struct cursor *c)
     return taken && within(c, start, SMTP_LOCAL_PART_MAX);
 }
 
+/* A label beyond ASCII is as long as its A-label lets it be, which may be more octets of UTF-8 than 63. */
 static bool take_label(struct cursor *c)
 {
     const char *start = c->at;
+    bool has_utf8 = false;
 
-    if (!next_is_class(c, OCTET_LETDIG))
+    if (next_is(c, '-'))
         return false;
-    while (next_is_class(c, OCTET_LETDIG) || next_is(c, '-'))
-        c->at++;
-    if (c->at[-1] == '-')
+    for (;;) {
+        take_all(c, OCTET_LABEL);
+        if (!take_utf8(c))
+            break;
+        has_utf8 = true;
+    }
+    if (c->at == start || c->at[-1] == '-')
         return false;
-    return within(c, start, SMTP_LABEL_MAX);
+    return has_utf8 || within(c, start, SMTP_LABEL_MAX);
 }
 
 static bool take_domain(struct cursor *c)
@@ -260,10 +301,10 @@ static bool take_path(struct cursor *c, enum smtp_path_kind kind, struct smtp_pa
     return take_octet(c, '>');
 }
 
-enum smtp_path_fault smtp_path_parse(struct smtp_slice text, enum smtp_path_kind kind, struct smtp_path *path,
-                                     uint32_t *used)
+enum smtp_path_fault smtp_path_parse(struct smtp_slice text, enum smtp_path_kind kind, bool allow_utf8,
+                                     struct smtp_path *path, uint32_t *used)
 {
-    struct cursor c = {.at = text.data, .end = text.data + text.size};
+    struct cursor c = {.at = text.data, .end = text.data + text.size, .allow_utf8 = allow_utf8};
     struct smtp_path found;
 
     if (!next_is(&c, '<'))
@@ -271,7 +312,7 @@ enum smtp_path_fault smtp_path_parse(struct smtp_slice text, enum smtp_path_kind
     if (!take_path(&c, kind, &found)) {
         if (c.too_long)
             return SMTP_PATH_TOO_LONG;
-        return c.at < c.end && !octet_is_ascii(*c.at) ? SMTP_PATH_NON_ASCII : SMTP_PATH_SYNTAX;
+        return c.at < c.end && !octet_is_ascii(*c.at) && !allow_utf8 ? SMTP_PATH_NON_ASCII : SMTP_PATH_SYNTAX;
     }
     if (!within(&c, text.data, SMTP_PATH_MAX))
         return SMTP_PATH_TOO_LONG;
@@ -280,6 +321,7 @@ enum smtp_path_fault smtp_path_parse(struct smtp_slice text, enum smtp_path_kind
     assert(found.text.size + 2 <= (size_t)(c.at - text.data));
     assert(found.local.size <= SMTP_LOCAL_PART_MAX && found.domain.size <= SMTP_DOMAIN_MAX);
     *path = found;
+    path->is_utf8 = c.is_utf8;
     *used = (uint32_t)(c.at - text.data);
     return SMTP_PATH_OK;
 }

@@ -81,7 +81,7 @@ class Sink:
         self.counter.close()
 
 
-def _await_greeting(port, process, what):
+def await_greeting(port, process, what):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -179,9 +179,9 @@ class Run:
 
     def start(self):
         self.sink = Sink(self.work)
-        _await_greeting(SINK_PORT, self.sink.process, lambda: "")
+        await_greeting(SINK_PORT, self.sink.process, lambda: "")
         self.server.start(self.groups["server"])
-        _await_greeting(PORT, self.server.process, self.server.said)
+        await_greeting(PORT, self.server.process, self.server.said)
 
     def rate(self):
         """Warms the server up and returns about how many messages a second it relays."""

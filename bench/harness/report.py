@@ -103,17 +103,17 @@ def markdown(record):
     return "\n".join(lines)
 
 
-def save(record, folder):
-    """Writes the JSON and the Markdown; returns the path of the latter."""
+def save(record, folder, text=None, kind=""):
+    """Writes the JSON and the Markdown (`text`, else that of a comparison); returns the path of the latter."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     place = record["machine"]
-    stem = folder / f"{place['started'][:10]}-{place['kernel']}-{place['commit']}"
+    stem = folder / f"{place['started'][:10]}-{place['kernel']}-{place['commit']}{kind}"
     number = 1
     path = pathlib.Path(f"{stem}.json")
     while path.exists():
         number += 1
         path = pathlib.Path(f"{stem}-{number}.json")
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    path.with_name(path.name[:-len(".json")] + ".md").write_text(markdown(record))
+    path.with_name(path.name[:-len(".json")] + ".md").write_text(text or markdown(record))
     return path.with_name(path.name[:-len(".json")] + ".md")

@@ -65,6 +65,9 @@ class Floor(Server):
 class Sluice(Server):
     name = "sluice"
 
+    def listeners(self):
+        return f'listener "smtp" {{ bind = {{"{HOST}:{self.port}", "[::1]:{self.port}"}} tls = "off" }}'
+
     def prepare(self):
         self.log = self.home / "sluice.log"
         data = self.home / "data"
@@ -77,7 +80,7 @@ class Sluice(Server):
 hostname = "sluice.bench.example"
 data_dir = "{data}"
 user = "nobody"
-listener "smtp" {{ bind = {{"{HOST}:{self.port}", "[::1]:{self.port}"}} tls = "off" }}
+{self.listeners()}
 relay {{ networks = {{"127.0.0.0/8", "[::1]/128"}} }}
 route "*" {{ to = "smtp://{HOST}:{self.sink}" }}
 log {{ level = "info" destination = "{self.log}" }}
@@ -88,21 +91,48 @@ log {{ level = "info" destination = "{self.log}" }}
         text = self.log.read_text(errors="replace") if self.log.exists() else self.output.read_text(errors="replace")
         return [line for line in text.splitlines() if re.search(r"\bstats\b", line) and "log_writes" in line]
 
-    def counters(self):
+    def stats(self):
+        """All counters by name, or None if the server does not tell them."""
         before = len(self._stats_events())
         self.process.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:
             events = self._stats_events()
             if len(events) > before:
-                pairs = re.findall(r'"?\b(messages_accepted|log_writes|log_write_bytes)\b"?\s*[=:]\s*"?(\d+)', events[-1])
+                pairs = re.findall(r'"?\b([a-z_]+)\b"?\s*[=:]\s*"?(\d+)', events[-1])
                 return {name: int(value) for name, value in pairs}
             time.sleep(0.02)
         return None
 
+    def counters(self):
+        return self.stats()
+
     def said(self):
         log = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
         return super().said() + log
+
+
+class SluiceTls(Sluice):
+    """One process, a listener for each way in, so that whatever else differs between two runs differs for all."""
+
+    name = "sluice-tls"
+    IMPLICIT, STARTTLS = 2465, 2587
+    key_options = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+
+    def listeners(self):
+        subprocess.run(["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=sluice.bench.example",
+                        "-keyout", self.home / "key.pem", "-out", self.home / "cert.pem",
+                        "-newkey", *self.key_options], check=True, capture_output=True)
+        for name in ("key.pem", "cert.pem"):
+            (self.home / name).chmod(0o644)
+        return f"""listener "clear" {{ bind = {{"{HOST}:{self.port}"}} tls = "off" }}
+listener "implicit" {{ bind = {{"{HOST}:{self.IMPLICIT}"}} tls = "implicit" }}
+listener "starttls" {{ bind = {{"{HOST}:{self.STARTTLS}"}} tls = "starttls" }}
+tls {{ certificate = "{self.home}/cert.pem" private_key = "{self.home}/key.pem" }}"""
+
+
+class SluiceTlsRsa(SluiceTls):
+    key_options = ("rsa:2048",)
 
 
 class Postfix(Server):

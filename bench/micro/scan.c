@@ -19,7 +19,7 @@ static void scan(void *context)
     const struct scene *scene = context;
     struct smtp_data_scanner scanner;
 
-    smtp_data_scanner_init(&scanner);
+    smtp_data_scanner_init(&scanner, SMTP_DATA_STRICT);
     scanner.kernel = scene->kernel;
     for (size_t offset = 0; offset < MAIL_SIZE; offset += READ_SIZE) {
         size_t end = offset + READ_SIZE;

@@ -2,8 +2,16 @@
 
 #include "gateway/base/config.h"
 #include "gateway/base/counters.h"
+#include "gateway/base/idna.h"
+#include "gateway/inbound/admission.h"
+#include "gateway/inbound/authentication.h"
+#include "gateway/inbound/chunks.h"
+#include "gateway/inbound/hello.h"
+#include "gateway/inbound/origin.h"
+#include "gateway/inbound/policy.h"
 #include "gateway/inbound/session.h"
-#include "proto/address.h"
+#include "gateway/message/recipient.h"
+#include "gateway/net/tls.h"
 #include "queue/queue.h"
 
 #include <assert.h>
@@ -15,12 +23,15 @@
  * NO_VALID_RECIPIENTS when there were recipients and all of them were refused (RFC 2920 §3.1: DATA may be on
  * its way with them).
  */
-static const uint8_t out_of_turn[SESSION_RCPT + 1][SMTP_VERB_COUNT] = {
+static const uint8_t out_of_turn[SESSION_CHUNKS + 1][SMTP_VERB_COUNT] = {
     [SESSION_GREETED] =
         {
             [SMTP_VERB_MAIL] = REPLY_HELLO_FIRST,
             [SMTP_VERB_RCPT] = REPLY_HELLO_FIRST,
             [SMTP_VERB_DATA] = REPLY_HELLO_FIRST,
+            [SMTP_VERB_STARTTLS] = REPLY_EHLO_FIRST,
+            [SMTP_VERB_AUTH] = REPLY_EHLO_FIRST,
+            [SMTP_VERB_XFORWARD] = REPLY_EHLO_FIRST,
         },
     [SESSION_READY] =
         {
@@ -31,21 +42,40 @@ static const uint8_t out_of_turn[SESSION_RCPT + 1][SMTP_VERB_COUNT] = {
         {
             [SMTP_VERB_MAIL] = REPLY_NESTED_MAIL,
             [SMTP_VERB_DATA] = REPLY_RCPT_FIRST,
+            [SMTP_VERB_STARTTLS] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_AUTH] = REPLY_IN_TRANSACTION, /* RFC 4954 §4 */
+            [SMTP_VERB_XCLIENT] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_XFORWARD] = REPLY_IN_TRANSACTION,
         },
     [SESSION_RCPT] =
         {
             [SMTP_VERB_MAIL] = REPLY_NESTED_MAIL,
+            [SMTP_VERB_STARTTLS] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_AUTH] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_XCLIENT] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_XFORWARD] = REPLY_IN_TRANSACTION,
+        },
+    [SESSION_CHUNKS] =
+        {
+            [SMTP_VERB_MAIL] = REPLY_IN_CHUNKS,
+            [SMTP_VERB_RCPT] = REPLY_IN_CHUNKS,
+            [SMTP_VERB_DATA] = REPLY_IN_CHUNKS, /* RFC 3030 §2: the two do not mix */
+            [SMTP_VERB_STARTTLS] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_AUTH] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_XCLIENT] = REPLY_IN_TRANSACTION,
+            [SMTP_VERB_XFORWARD] = REPLY_IN_TRANSACTION,
         },
 };
 
 static bool is_open_transaction(const struct session *session)
 {
-    return session->state == SESSION_MAIL || session->state == SESSION_RCPT;
+    return session->state == SESSION_MAIL || session->state == SESSION_RCPT ||
+           session->state == SESSION_CHUNKS;
 }
 
 static const struct config *config_of(const struct session *session)
 {
-    return session->inbound->options.config;
+    return session->inbound->options.policy->config;
 }
 
 /* --- HELO, EHLO --- */
@@ -58,7 +88,7 @@ static void run_hello(struct session *session, const struct smtp_command *comman
     session->helo_size = (uint8_t)(size < SESSION_HELO_MAX ? size : SESSION_HELO_MAX);
     memcpy(session->helo, command->argument.data, session->helo_size);
     session->is_esmtp = command->verb == SMTP_VERB_EHLO;
-    session_reply_hello(session);
+    hello_reply(session);
     if (session->state == SESSION_GREETED)
         session_enter(session, SESSION_READY);
     else if (is_open_transaction(session))
@@ -67,79 +97,66 @@ static void run_hello(struct session *session, const struct smtp_command *comman
 
 /* --- MAIL --- */
 
-static enum reply_id judge_mail(const struct session *session, const struct smtp_command *command)
-{
-    const struct config_listener *listener = &config_of(session)->listeners[session->listener_index];
-    if (command->has_size && command->size > listener->max_message_size_bytes)
-        return REPLY_TOO_BIG;
-    switch (queue_state(session->inbound->options.queue)) {
-    case QUEUE_OPEN:
-        return REPLY_NONE;
-    case QUEUE_FAILED:
-        return REPLY_STORAGE_FAILED;
-    default:
-        return REPLY_STORAGE_FULL;
-    }
-}
-
 static void run_mail(struct session *session, const struct smtp_command *command)
 {
     const struct smtp_slice sender = command->path.text;
-    struct transaction *transaction = &session->transaction;
-    enum reply_id refusal = judge_mail(session, command);
-    if (refusal == REPLY_NONE && transaction_begin(transaction, session->inbound->options.pool, sender) != 0)
+    session_look_again(session);
+    enum reply_id refusal = admission_mail(session, command);
+    if (refusal == REPLY_NONE &&
+        transaction_begin(&session->transaction, session->inbound->options.pool, command) != 0)
         refusal = REPLY_STORAGE_FULL;
     if (refusal != REPLY_NONE) {
         session_refuse_sender(session, refusal, sender);
         return;
     }
-    transaction->is_8bitmime = command->body == SMTP_BODY_8BITMIME;
-    transaction->may_relay = config_relay_allows_client(config_of(session), &session->client.any);
     session_enter(session, SESSION_MAIL);
     session_reply(session, REPLY_SENDER_OK);
 }
 
 /* --- RCPT --- */
 
-/* The lane key: the domain in lower case. <postmaster>, which has none, is the postmaster of this host. */
+/* The lane key: the domain as it is routed. <postmaster>, which has none, is the postmaster of this host. */
 static struct smtp_slice recipient_key(const struct session *session, const struct smtp_path *path,
-                                       char key[static SMTP_DOMAIN_MAX])
+                                       char key[static IDNA_KEY_SIZE])
 {
     struct smtp_slice domain = path->domain;
     if (domain.size == 0) {
         const char *hostname = config_of(session)->hostname;
         domain = (struct smtp_slice){hostname, (uint32_t)strlen(hostname)};
     }
-    const size_t size = smtp_domain_lower(domain, key, SMTP_DOMAIN_MAX);
-    assert(size > 0);
-    return (struct smtp_slice){key, (uint32_t)size};
+    const int size = idna_domain_key(domain.data, domain.size, key);
+    return (struct smtp_slice){key, size > 0 ? (uint32_t)size : 0};
 }
 
-static enum reply_id judge_recipient(const struct session *session, const struct smtp_path *path,
+static bool is_ascii(struct smtp_slice text)
+{
+    for (uint32_t i = 0; i < text.size; i++)
+        if ((text.data[i] & 0x80) != 0)
+            return false;
+    return true;
+}
+
+static enum reply_id judge_recipient(struct session *session, const struct smtp_command *command,
                                      struct smtp_slice key)
 {
-    const struct config *config = config_of(session);
-    const struct transaction *transaction = &session->transaction;
-    /* RFC 5321 §4.5.1: anyone may write to the postmaster. */
-    const bool is_postmaster = path->domain.size == 0;
-    if (!is_postmaster && !transaction->may_relay && !config_relay_domain(config, key.data, key.size))
-        return REPLY_RELAYING_DENIED;
-    if (config_route_find(config, key.data, key.size) == NULL)
-        return REPLY_NO_ROUTE;
-    if (transaction->recipient_count >= config->listeners[session->listener_index].max_recipients)
-        return REPLY_TOO_MANY_RECIPIENTS;
-    return REPLY_NONE;
+    const bool is_utf8 = command->path.is_utf8 || !is_ascii(command->orcpt);
+    if (is_utf8 && !session->transaction.is_smtputf8)
+        return REPLY_NEEDS_SMTPUTF8;
+    if (key.size == 0)
+        return REPLY_BAD_DOMAIN;
+    return admission_recipient(session, &command->path, key);
 }
 
 static void run_rcpt(struct session *session, const struct smtp_command *command)
 {
     const struct inbound_options *options = &session->inbound->options;
     struct transaction *transaction = &session->transaction;
-    char key_text[SMTP_DOMAIN_MAX];
+    char key_text[IDNA_KEY_SIZE];
     const struct smtp_slice key = recipient_key(session, &command->path, key_text);
-    enum reply_id refusal = judge_recipient(session, &command->path, key);
+    enum reply_id refusal = judge_recipient(session, command, key);
     if (refusal == REPLY_NONE) {
-        const int error = transaction_add(transaction, options->pool, command->path.text, key);
+        const struct recipient recipient = {command->path.text, command->orcpt, command->notify};
+        const int error = transaction_add(transaction, options->pool, &recipient, key);
         if (error != 0)
             refusal = error == -ENOSPC ? REPLY_TOO_MANY_RECIPIENTS : REPLY_STORAGE_FULL;
     }
@@ -159,7 +176,64 @@ static void run_rcpt(struct session *session, const struct smtp_command *command
 
 static void run_data(struct session *session, const struct smtp_command *command)
 {
-    content_begin(session);
+    if (session->transaction.body == SMTP_BODY_BINARYMIME) {
+        session_refuse(session, REPLY_BINARY_BY_DATA);
+        return;
+    }
+    if (!content_begin(session, false)) {
+        const struct queue *queue = session->inbound->options.queue;
+        session_refuse(session,
+                       queue_state(queue) == QUEUE_FAILED ? REPLY_STORAGE_FAILED : REPLY_STORAGE_FULL);
+        session_end_transaction(session);
+        return;
+    }
+    session_enter(session, SESSION_CONTENT);
+    session_reply(session, REPLY_START_CONTENT);
+}
+
+static void run_bdat(struct session *session, const struct smtp_command *command)
+{
+    chunks_begin(session, command);
+}
+
+/*
+ * RFC 3207. What follows STARTTLS in the clear was sent by somebody who wants it to be read as if it came
+ * through TLS. (What comes in another packet is read as a part of the handshake, which then fails.)
+ */
+static void run_starttls(struct session *session, const struct smtp_command *command)
+{
+    struct tls_server *server = session->inbound->options.policy->tls[session->listener_index];
+    if (session_is_secure(session)) {
+        session_refuse(session, REPLY_TLS_ALREADY);
+        return;
+    }
+    if (session->is_followed) {
+        session_refuse(session, REPLY_NOT_LAST);
+        session_end(session, SESSION_OUT_OF_STEP);
+        return;
+    }
+    if (server == NULL) {
+        session_refuse(session, REPLY_TLS_UNAVAILABLE);
+        return;
+    }
+    const enum reply_id refusal = admission_handshake(session);
+    if (refusal != REPLY_NONE) {
+        session_refuse(session, refusal);
+        session_end(session, SESSION_REFUSED);
+        return;
+    }
+    session_reply(session, REPLY_START_TLS);
+    session_secure(session, server);
+}
+
+static void run_auth(struct session *session, const struct smtp_command *command)
+{
+    if (authentication_user(session) != NULL)
+        session_refuse(session, REPLY_AUTH_ALREADY); /* RFC 4954 §4 */
+    else if (!session_is_secure(session) && !session_listener(session)->auth_without_tls)
+        session_refuse(session, REPLY_TLS_FIRST);
+    else
+        authentication_begin(session, command);
 }
 
 static void run_rset(struct session *session, const struct smtp_command *command)
@@ -193,17 +267,28 @@ static void run_quit(struct session *session, const struct smtp_command *command
 typedef void run_command(struct session *session, const struct smtp_command *command);
 
 static run_command *const run[SMTP_VERB_COUNT] = {
-    [SMTP_VERB_HELO] = run_hello, [SMTP_VERB_EHLO] = run_hello, [SMTP_VERB_MAIL] = run_mail,
-    [SMTP_VERB_RCPT] = run_rcpt,  [SMTP_VERB_DATA] = run_data,  [SMTP_VERB_RSET] = run_rset,
-    [SMTP_VERB_NOOP] = run_noop,  [SMTP_VERB_VRFY] = run_vrfy,  [SMTP_VERB_HELP] = run_help,
+    [SMTP_VERB_HELO] = run_hello,
+    [SMTP_VERB_EHLO] = run_hello,
+    [SMTP_VERB_MAIL] = run_mail,
+    [SMTP_VERB_RCPT] = run_rcpt,
+    [SMTP_VERB_DATA] = run_data,
+    [SMTP_VERB_RSET] = run_rset,
+    [SMTP_VERB_NOOP] = run_noop,
+    [SMTP_VERB_VRFY] = run_vrfy,
+    [SMTP_VERB_HELP] = run_help,
     [SMTP_VERB_QUIT] = run_quit,
+    [SMTP_VERB_BDAT] = run_bdat,
+    [SMTP_VERB_STARTTLS] = run_starttls,
+    [SMTP_VERB_AUTH] = run_auth,
+    [SMTP_VERB_XCLIENT] = origin_xclient,
+    [SMTP_VERB_XFORWARD] = origin_xforward,
 };
 
 /* --- Dispatch --- */
 
 static enum reply_id judge_turn(const struct session *session, enum smtp_verb verb)
 {
-    assert(session->state <= SESSION_RCPT);
+    assert(session->state >= SESSION_GREETED && session->state <= SESSION_CHUNKS);
     assert(verb > SMTP_VERB_NONE && verb < SMTP_VERB_COUNT);
     const enum reply_id refusal = out_of_turn[session->state][verb];
     if (refusal == REPLY_RCPT_FIRST && session->transaction.refused_count > 0)
@@ -214,8 +299,10 @@ static enum reply_id judge_turn(const struct session *session, enum smtp_verb ve
 /* A client that gets nothing right in a row is a program gone astray, or looking for a hole. */
 static void count_bad_command(struct session *session)
 {
+    const uint8_t most =
+        admission_is_stressed(session) ? INBOUND_BAD_COMMANDS_STRESSED : INBOUND_BAD_COMMANDS_MAX;
     session->bad_commands++;
-    if (session->bad_commands >= INBOUND_BAD_COMMANDS_MAX && session->state != SESSION_ENDING)
+    if (session->bad_commands >= most && session->state != SESSION_ENDING)
         session_end_with(session, REPLY_TOO_MANY_ERRORS, SESSION_TOO_MANY_ERRORS);
 }
 
@@ -227,14 +314,28 @@ static void run_in_turn(struct session *session, const struct smtp_command *comm
         count_bad_command(session);
         return;
     }
-    session->bad_commands = 0;
+    /* A chunk out of turn is answered when it has been read, but it is a mistake at once. */
+    const bool is_stray_chunk = command->verb == SMTP_VERB_BDAT && session->state < SESSION_RCPT;
+    if (!is_stray_chunk)
+        session->bad_commands = 0;
     assert(run[command->verb] != NULL);
     run[command->verb](session, command);
+    if (is_stray_chunk)
+        count_bad_command(session);
+}
+
+/* A recipient that cannot even be read is refused like any other: DATA behind it finds none that is valid. */
+static void count_bad_recipient(struct session *session, enum smtp_verb verb)
+{
+    if (verb != SMTP_VERB_RCPT || (session->state != SESSION_MAIL && session->state != SESSION_RCPT))
+        return;
+    session->transaction.refused_count++;
+    COUNTER_ADD(session->inbound->options.counters, recipients_refused, 1);
 }
 
 size_t commands_take(struct session *session, const char *bytes, size_t size)
 {
-    assert(size > 0 && session->state <= SESSION_RCPT);
+    assert(size > 0 && session->state >= SESSION_GREETED && session->state <= SESSION_CHUNKS);
     struct smtp_command command;
     size_t consumed = 0;
     const enum smtp_parse result = smtp_command_parse(&session->parser, bytes, size, &consumed, &command);
@@ -243,11 +344,15 @@ size_t commands_take(struct session *session, const char *bytes, size_t size)
 
     COUNTER_ADD(session->inbound->options.counters, commands, 1);
     session_arm_timeout(session);
-    if (result == SMTP_PARSE_DONE) {
-        run_in_turn(session, &command);
-    } else {
+    if (result != SMTP_PARSE_DONE) {
+        count_bad_recipient(session, command.verb);
         session_refuse_syntax(session, command.refusal);
         count_bad_command(session);
+    } else {
+        session->is_followed = consumed < size;
+        run_in_turn(session, &command);
     }
+    if (session->is_over_limit && session->state >= SESSION_GREETED && session->state <= SESSION_CHUNKS)
+        session_end_with(session, REPLY_TOO_MANY_ERRORS, SESSION_TOO_MANY_ERRORS);
     return consumed;
 }

@@ -3,84 +3,114 @@
 #include "gateway/base/config.h"
 #include "gateway/base/counters.h"
 #include "gateway/base/id.h"
-#include "gateway/inbound/report.h"
+#include "gateway/inbound/authentication.h"
+#include "gateway/inbound/commit.h"
+#include "gateway/inbound/policy.h"
 #include "gateway/inbound/session.h"
-#include "gateway/message/envelope.h"
+#include "gateway/message/received.h"
 #include "gateway/net/loop.h"
 #include "queue/queue.h"
 
 #include <assert.h>
 #include <errno.h>
 
-static enum reply_id reply_to_error(int64_t error)
-{
-    assert(error < 0 && error != -EAGAIN);
-    switch (error) {
-    case -ENOSPC:
-    case -ENOMEM:
-    case -EMSGSIZE: /* a log that is this torn up has no room for this message now */
-        return REPLY_STORAGE_FULL;
-    case -ETIMEDOUT:
-        return REPLY_TOO_SLOW;
-    default:
-        return REPLY_STORAGE_FAILED;
-    }
-}
-
-/* --- DATA --- */
+/* --- Beginning --- */
 
 static int write_trace(struct session *session)
 {
     const struct inbound_options *options = &session->inbound->options;
+    const char *hostname = options->policy->config->hostname;
     char id[ID_TEXT_SIZE];
+    char tls[RECEIVED_TLS_MAX];
     id_format(queue_draft_id(session->draft), id);
     struct received received = {
         .helo = {session->helo, session->helo_size},
         .client = {session->client_text, session->client_text_size},
-        .hostname = {options->config->hostname, (uint32_t)strlen(options->config->hostname)},
+        .hostname = {hostname, (uint32_t)strlen(hostname)},
         .id = {id, ID_TEXT_SIZE},
         .date = received_date_text(&session->inbound->date, (int64_t)loop_now_wall_ms(options->loop)),
+        .tls = session_tls_text(session, " with cipher ", tls, sizeof(tls)),
         .is_esmtp = session->is_esmtp,
+        .is_authenticated = authentication_user(session) != NULL,
+        .is_utf8 = session->transaction.is_smtputf8,
     };
-    return transaction_trace(&session->transaction, options->pool, &received);
+    return transaction_trace(&session->transaction, options->pool, &received,
+                             session_listener(session)->submission);
 }
 
-void content_begin(struct session *session)
+static void add_piece(struct content *content, enum content_piece_kind kind, const char *memory, size_t size)
+{
+    if (size == 0)
+        return;
+    assert(content->piece_count < CONTENT_PIECES_MAX);
+    content->pieces[content->piece_count++] = (struct content_piece){kind, memory, size};
+    if (kind != CONTENT_MEMORY)
+        content->input_left += size;
+}
+
+static void init_scanner(struct session *session)
+{
+    struct content *content = &session->content;
+    const bool normalises = session_listener(session)->normalise_newlines;
+    if (!content->is_chunked)
+        smtp_data_scanner_init(&content->data, normalises ? SMTP_DATA_NORMALISE : SMTP_DATA_STRICT);
+    else if (content->is_binary)
+        smtp_bdat_scanner_init(&content->chunks, SMTP_BDAT_BINARY);
+    else
+        smtp_bdat_scanner_init(&content->chunks, normalises ? SMTP_BDAT_TEXT_NORMALISE : SMTP_BDAT_TEXT);
+}
+
+bool content_begin(struct session *session, bool is_chunked)
 {
     assert(session->state == SESSION_RCPT);
     struct queue *queue = session->inbound->options.queue;
     struct content *content = &session->content;
 
     session->draft = queue_draft_new(queue);
-    if (session->draft == NULL || write_trace(session) != 0) {
-        session_refuse(session,
-                       queue_state(queue) == QUEUE_FAILED ? REPLY_STORAGE_FAILED : REPLY_STORAGE_FULL);
-        session_end_transaction(session);
-        return;
-    }
-    *content = (struct content){0};
-    smtp_data_scanner_init(&content->scanner);
+    if (session->draft == NULL || write_trace(session) != 0)
+        return false;
+    /* All but the pieces, which piece_count tells the validity of. */
+    content->piece_count = 0;
+    content->piece_next = 0;
+    content->input_left = 0;
+    content->chunk_left = 0;
+    content->is_chunked = is_chunked;
+    content->is_binary = session->transaction.body == SMTP_BODY_BINARYMIME;
+    content->is_last = false;
+    content->is_begun = false;
+    content->is_end = false;
+    content->completes = session_listener(session)->submission;
+    init_scanner(session);
     smtp_header_scan_init(&content->header);
-    session_enter(session, SESSION_CONTENT);
-    session_reply(session, REPLY_START_CONTENT);
+    const struct smtp_slice trace = transaction_trace_text(&session->transaction);
+    add_piece(content, CONTENT_MEMORY, trace.data, trace.size);
+    return true;
 }
 
-/* --- Content --- */
-
-/* The message will not be taken: what still comes of it is dropped, then the client reads why. */
-static void refuse_content(struct session *session, enum reply_id verdict)
+void content_begin_chunk(struct session *session, uint64_t size, bool is_last)
 {
-    assert(session->draft != NULL);
+    struct content *content = &session->content;
+    assert(session->state == SESSION_CONTENT || session->state == SESSION_DISCARD);
+    if (session->state == SESSION_DISCARD) { /* perhaps there never was a draft */
+        content->is_chunked = true;
+        content->is_end = false;
+        content->piece_count = 0;
+        content->piece_next = 0;
+        content->input_left = 0;
+    }
+    content->chunk_left = size;
+    content->is_last = is_last;
+}
+
+/* --- What the queue takes --- */
+
+void content_refuse(struct session *session, enum reply_id verdict)
+{
+    assert(session->draft != NULL && verdict != REPLY_NONE);
     queue_draft_abort(session->draft);
     session->draft = NULL;
     session->verdict = verdict;
     session_enter(session, SESSION_DISCARD);
-}
-
-static void wait_for_room(struct session *session, enum session_state state)
-{
-    session_enter(session, state);
-    list_push_back(&session->inbound->waiting, &session->waiting_link);
 }
 
 /* Returns how many octets were stored; when it is not all of them the state is no longer CONTENT. */
@@ -89,173 +119,246 @@ static size_t store(struct session *session, const char *bytes, size_t size)
     assert(session->state == SESSION_CONTENT && size > 0);
     int64_t stored = queue_draft_append(session->draft, bytes, size);
     if (stored < 0 && stored != -EAGAIN) {
-        refuse_content(session, reply_to_error(stored));
+        content_refuse(session, commit_reply_to_error(stored));
         return 0;
     }
     const size_t taken = stored > 0 ? (size_t)stored : 0;
     assert(taken <= size);
     if (taken < size)
-        wait_for_room(session, SESSION_STALLED);
+        session_wait_for_room(session, SESSION_STALLED);
     return taken;
 }
 
-/* What goes before the octets at hand: our trace field before all, an octet that the scanner had held back.
- */
-static void store_front(struct session *session)
+/* How much of the piece is done with, given `size` octets of input. */
+static size_t run_piece(struct session *session, const struct content_piece *piece, const char *bytes,
+                        size_t size)
 {
-    const struct smtp_slice trace = transaction_trace_rest(&session->transaction);
-    if (trace.size > 0)
-        session->transaction.trace_stored += (uint32_t)store(session, trace.data, trace.size);
+    if (piece->kind == CONTENT_MEMORY)
+        return session->state == SESSION_CONTENT ? store(session, piece->memory, piece->left) : piece->left;
+    const size_t wanted = piece->left < size ? piece->left : size;
+    if (piece->kind == CONTENT_DROP || session->state == SESSION_DISCARD || wanted == 0)
+        return wanted;
+    const size_t stored = store(session, bytes, wanted);
+    /* Refused in the middle: the rest is dropped at once. */
+    return session->state == SESSION_DISCARD ? wanted : stored;
+}
+
+/* Works the plan off as far as the input and the queue let it; returns the octets of the input taken. */
+static size_t run_plan(struct session *session, const char *bytes, size_t size)
+{
     struct content *content = &session->content;
-    if (session->state == SESSION_CONTENT && content->lead_left > 0)
-        content->lead_left -= store(session, content->lead, content->lead_left);
+    size_t taken = 0;
+    while (content->piece_next < content->piece_count) {
+        struct content_piece *piece = &content->pieces[content->piece_next];
+        const size_t done = run_piece(session, piece, bytes + taken, size - taken);
+        assert(done <= piece->left);
+        piece->left -= done;
+        if (piece->kind == CONTENT_MEMORY) {
+            piece->memory += done;
+        } else {
+            taken += done;
+            content->input_left -= done;
+        }
+        if (piece->left == 0)
+            content->piece_next++;
+        else if (session->state == SESSION_STALLED || (piece->kind != CONTENT_MEMORY && taken == size))
+            return taken;
+    }
+    content->piece_count = 0;
+    content->piece_next = 0;
+    return taken;
+}
+
+/* --- What the scanner says --- */
+
+static uint64_t content_size(const struct content *content)
+{
+    return content->is_chunked ? content->chunks.size : content->data.size;
+}
+
+static bool has_nul(const struct content *content)
+{
+    return content->is_chunked ? content->chunks.has_nul : content->data.has_nul;
 }
 
 static void judge(struct session *session)
 {
-    const struct config *config = session->inbound->options.config;
-    const uint64_t size_max = config->listeners[session->listener_index].max_message_size_bytes;
-    if (session->content.scanner.size > size_max)
-        refuse_content(session, REPLY_TOO_BIG);
-    else if (session->content.header.received_count > INBOUND_HOPS_MAX)
-        refuse_content(session, REPLY_TOO_MANY_HOPS);
+    const struct content *content = &session->content;
+    if (session->state != SESSION_CONTENT)
+        return;
+    if (content_size(content) > session_listener(session)->max_message_size_bytes)
+        content_refuse(session, REPLY_TOO_BIG);
+    else if (content->header.received_count > INBOUND_HOPS_MAX)
+        content_refuse(session, REPLY_TOO_MANY_HOPS);
+    else if (has_nul(content) && !content->is_binary)
+        content_refuse(session, REPLY_NUL_OCTET);
 }
 
-/* False: the content is unacceptable and the session is over. */
-static bool scan(struct session *session, const char *bytes, size_t size)
+/* The fields that a submitted message lacks. Where a line that is no field ended the header there is no
+ * header, and the message stays as it is. */
+static void add_fields(struct session *session)
+{
+    struct content *content = &session->content;
+    const struct smtp_header_scan *header = &content->header;
+    assert(content->completes);
+    content->completes = false;
+    if (header->end == SMTP_HEADER_NO_FIELD)
+        return;
+    const struct smtp_slice fields =
+        transaction_fields(&session->transaction, !header->has_date, !header->has_message_id);
+    add_piece(content, CONTENT_MEMORY, fields.data, fields.size);
+}
+
+/* Plans octets of the content; where the header ends among them, what is to be added there goes between. */
+static void plan_octets(struct session *session, enum content_piece_kind kind, const char *bytes, size_t size)
+{
+    struct content *content = &session->content;
+    const char *memory = kind == CONTENT_MEMORY ? bytes : NULL;
+    if (size == 0)
+        return;
+    /* White space at the very beginning would continue the field that we put in front: it is body then. */
+    if (!content->is_begun && (bytes[0] == ' ' || bytes[0] == '\t'))
+        add_piece(content, CONTENT_MEMORY, "\r\n", 2);
+    content->is_begun = true;
+    if (content->header.end != SMTP_HEADER_OPEN) {
+        add_piece(content, kind, memory, size);
+        return;
+    }
+    const size_t of_header = smtp_header_scan_feed(&content->header, bytes, size);
+    assert(of_header <= size);
+    add_piece(content, kind, memory, of_header);
+    if (content->completes && content->header.end != SMTP_HEADER_OPEN)
+        add_fields(session);
+    add_piece(content, kind, memory != NULL ? memory + of_header : NULL, size - of_header);
+}
+
+static void plan_chunk(struct session *session, const char *bytes, const struct smtp_data_chunk *chunk)
+{
+    struct content *content = &session->content;
+    const size_t skipped = chunk->body_size > 0 ? (size_t)(chunk->body - bytes) : 0;
+    assert(skipped + chunk->body_size <= chunk->consumed);
+    plan_octets(session, CONTENT_MEMORY, chunk->lead, chunk->lead_size);
+    add_piece(content, CONTENT_DROP, NULL, skipped);
+    plan_octets(session, CONTENT_STORE, chunk->body, chunk->body_size);
+    add_piece(content, CONTENT_DROP, NULL, chunk->consumed - skipped - chunk->body_size);
+}
+
+/* The plan so far is worked off but for the trace field, perhaps. */
+static bool scan_data(struct session *session, const char *bytes, size_t size)
 {
     struct content *content = &session->content;
     struct smtp_data_chunk chunk;
-    const enum smtp_data result = smtp_data_scan(&content->scanner, bytes, size, &chunk);
+    const enum smtp_data result = smtp_data_scan(&content->data, bytes, size, &chunk);
     if (result == SMTP_DATA_BARE_LF || result == SMTP_DATA_BARE_CR) {
         COUNTER_ADD(session->inbound->options.counters, messages_refused, 1);
         session_refuse_syntax(session,
                               result == SMTP_DATA_BARE_LF ? SMTP_REFUSAL_BARE_LF : SMTP_REFUSAL_BARE_CR);
         return false;
     }
-    if (chunk.lead_size > 0)
-        smtp_header_scan_feed(&content->header, chunk.lead, chunk.lead_size);
-    if (chunk.body_size > 0)
-        smtp_header_scan_feed(&content->header, chunk.body, chunk.body_size);
-
-    content->lead = chunk.lead;
-    content->lead_left = chunk.lead_size;
-    content->skip = chunk.body_size > 0 ? (size_t)(chunk.body - bytes) : 0;
-    content->body_left = chunk.body_size;
-    content->tail_left = chunk.consumed - content->skip - content->body_left;
-    content->is_end = result == SMTP_DATA_END;
     assert(chunk.consumed > 0 && chunk.consumed <= size);
-    assert(content->skip + content->body_left <= chunk.consumed);
-    if (session->state == SESSION_CONTENT)
-        judge(session);
+    plan_chunk(session, bytes, &chunk);
+    content->is_end = result == SMTP_DATA_END;
+    if (content->is_end && content->completes)
+        add_fields(session); /* a message without a body */
     return true;
 }
 
-static size_t drop(size_t *left, size_t available)
-{
-    const size_t dropped = *left < available ? *left : available;
-    *left -= dropped;
-    return dropped;
-}
-
-static size_t take_body(struct session *session, const char *bytes, size_t size)
+/* The announced size tells where the message goes on: a bare newline is no reason to part. */
+static void scan_chunk(struct session *session, const char *bytes, size_t size)
 {
     struct content *content = &session->content;
-    if (session->state == SESSION_DISCARD)
-        return drop(&content->body_left, size);
-    const size_t wanted = content->body_left < size ? content->body_left : size;
-    const size_t stored = wanted > 0 ? store(session, bytes, wanted) : 0;
-    content->body_left -= stored;
-    if (session->state == SESSION_DISCARD)
-        return stored + drop(&content->body_left, size - stored);
-    return stored;
+    struct smtp_data_chunk chunk = {0};
+    enum smtp_data result = SMTP_DATA_MORE;
+    size = size < content->chunk_left ? size : (size_t)content->chunk_left;
+    if (session->state == SESSION_DISCARD) {
+        add_piece(content, CONTENT_DROP, NULL, size);
+        content->chunk_left -= size;
+        return;
+    }
+    if (size > 0) {
+        result = smtp_bdat_scan(&content->chunks, bytes, size, &chunk);
+        if (result != SMTP_DATA_MORE)
+            chunk = (struct smtp_data_chunk){.consumed = size};
+        assert(chunk.consumed > 0 && chunk.consumed <= size);
+        content->chunk_left -= chunk.consumed;
+        plan_chunk(session, bytes, &chunk);
+    }
+    if (result == SMTP_DATA_MORE && content->chunk_left == 0 && content->is_last) {
+        result = smtp_bdat_end(&content->chunks, &chunk);
+        plan_octets(session, CONTENT_MEMORY, chunk.lead, chunk.lead_size);
+        if (content->completes)
+            add_fields(session);
+        content->is_end = result == SMTP_DATA_END;
+    }
+    if (result == SMTP_DATA_BARE_LF || result == SMTP_DATA_BARE_CR)
+        content_refuse(session, REPLY_BARE_NEWLINE);
 }
+
+/* --- Taking --- */
 
 static void end_content(struct session *session)
 {
-    struct inbound *inbound = session->inbound;
-    session->content_end_us = loop_now_us(inbound->options.loop);
+    session->content_end_us = loop_now_us(session->inbound->options.loop);
     if (session->state == SESSION_CONTENT) {
-        content_commit(session);
+        commit_begin(session);
         return;
     }
-    COUNTER_ADD(inbound->options.counters, messages_refused, 1);
+    assert(session->state == SESSION_DISCARD);
+    commit_refuse(session);
+}
+
+/* A chunk is complete, and others follow: it is answered at once (RFC 3030 §2). */
+static void end_chunk(struct session *session)
+{
+    if (session->state == SESSION_CONTENT) {
+        session_enter(session, SESSION_CHUNKS);
+        session_reply(session, REPLY_CHUNK_OK);
+        return;
+    }
+    assert(session->state == SESSION_DISCARD);
     session_refuse(session, session->verdict);
-    session_end_transaction(session);
+    session_enter(session, session->after);
+}
+
+/* Whether the message, or the chunk, is complete once the plan is. */
+static bool is_complete(const struct content *content)
+{
+    return content->is_chunked ? content->chunk_left == 0 : content->is_end;
+}
+
+static size_t take(struct session *session, const char *bytes, size_t size)
+{
+    struct content *content = &session->content;
+    assert(session->state == SESSION_CONTENT || session->state == SESSION_DISCARD);
+    /* In the plan lies at most the trace field, or what is left of this input. */
+    if (content->input_left == 0 && !content->is_end) {
+        if (content->is_chunked)
+            scan_chunk(session, bytes, size);
+        else if (!scan_data(session, bytes, size))
+            return size;
+        judge(session);
+    }
+    const size_t taken = run_plan(session, bytes, size);
+    if (session->state == SESSION_STALLED || content->piece_count > 0 || !is_complete(content))
+        return taken;
+    const bool is_answered_alone = session->state == SESSION_DISCARD && session->after != SESSION_CHUNKS;
+    if (!content->is_chunked || (content->is_last && !is_answered_alone))
+        end_content(session);
+    else
+        end_chunk(session);
+    return taken;
 }
 
 size_t content_take(struct session *session, const char *bytes, size_t size)
 {
-    struct content *content = &session->content;
-    assert(session->state == SESSION_CONTENT || session->state == SESSION_DISCARD);
     assert(size > 0);
-    if (content->skip + content->body_left + content->tail_left == 0 && !scan(session, bytes, size))
-        return size;
-
-    if (session->state == SESSION_CONTENT)
-        store_front(session);
-    if (session->state == SESSION_STALLED)
-        return 0;
-    size_t taken = drop(&content->skip, size);
-    taken += take_body(session, bytes + taken, size - taken);
-    if (session->state == SESSION_STALLED)
-        return taken;
-    taken += drop(&content->tail_left, size - taken);
-    if (content->is_end && content->body_left + content->tail_left == 0)
-        end_content(session);
-    return taken;
+    return take(session, bytes, size);
 }
 
-/* --- Commit --- */
-
-/* The queue's callback: the message is durable, or it never will be. */
-static void on_committed(void *context, uint64_t id, int error)
+void content_go_on(struct session *session)
 {
-    struct session *session = context;
-    struct counters *counters = session->inbound->options.counters;
-    const bool has_client = session->state == SESSION_COMMITTING;
-    assert(has_client || session->state == SESSION_ORPHAN);
-
-    if (error == 0) {
-        session->messages++;
-        COUNTER_ADD(counters, messages_accepted, 1);
-        report_accept(session, id);
-        if (has_client)
-            session_reply_queued(session, id);
-    } else {
-        COUNTER_ADD(counters, messages_refused, 1);
-        session_refuse(session, reply_to_error(error));
-    }
-    session_end_transaction(session);
-}
-
-void content_commit(struct session *session)
-{
-    assert(session->state == SESSION_CONTENT || session->state == SESSION_UNCOMMITTED);
-    const struct inbound_options *options = &session->inbound->options;
-    const struct smtp_data_scanner *scanner = &session->content.scanner;
-    const struct envelope meta = {
-        .sender = transaction_sender(&session->transaction),
-        .client = {session->client_text, session->client_text_size},
-        .flags = (scanner->has_8bit ? (uint32_t)ENVELOPE_HAS_8BIT : 0) |
-                 (session->transaction.is_8bitmime ? (uint32_t)ENVELOPE_8BITMIME : 0) |
-                 (scanner->dot_lines ? (uint32_t)ENVELOPE_DOT_LINES : 0),
-    };
-    char meta_bytes[ENVELOPE_SIZE_MAX];
-    struct queue_envelope envelope = {.meta = meta_bytes};
-    envelope.meta_size = (uint32_t)envelope_encode(&meta, meta_bytes);
-    transaction_recipients(&session->transaction, &envelope);
-
-    session->message_size = queue_draft_size(session->draft);
-    const int error = queue_draft_commit(session->draft, &envelope, (int64_t)loop_now_wall_ms(options->loop),
-                                         on_committed, session);
-    if (error == 0) {
-        session->draft = NULL;
-        session_enter(session, SESSION_COMMITTING);
-    } else if (error == -EAGAIN) {
-        wait_for_room(session, SESSION_UNCOMMITTED);
-    } else {
-        refuse_content(session, reply_to_error(error));
-        end_content(session);
-    }
+    if (session->content.input_left > 0 || !is_complete(&session->content))
+        return;
+    const size_t taken = take(session, NULL, 0);
+    assert(taken == 0);
 }

@@ -2,7 +2,7 @@
 
 /*
  * The receiving side of one worker: SMTP sessions that turn what clients send into messages of the worker's
- * queue shard (RFC 5321, 1870, 2034, 2920, 6152).
+ * queue shard (RFC 5321, 1870, 2034, 2920, 3030, 3207, 3461, 4954, 6152, 6409, 6531).
  *
  * Everything here belongs to the worker's thread. A client reads `250` for a message only after the queue has
  * called it durable. Steady traffic takes all its memory from the pool.
@@ -16,33 +16,47 @@
 #include "gateway/base/list.h"
 #include "gateway/message/received.h"
 
-struct config;
 struct counters;
+struct hasher;
+struct hasher_job;
 struct log_writer;
 struct loop;
+struct policy;
 struct pool;
 struct queue;
+struct rate_table;
 struct sockaddr;
 
 enum {
-    INBOUND_BAD_COMMANDS_MAX = 20,  /* in a row; then 421 4.7.0 */
-    INBOUND_HOPS_MAX = 100,         /* Received: fields of a message (RFC 5321 §6.3) */
-    INBOUND_UNREAD_MAX = 64 * 1024, /* octets of replies that a client may leave unread */
-    INBOUND_DRAIN_MS = 10 * 1000,   /* for open transactions to end, after inbound_drain */
+    INBOUND_BAD_COMMANDS_MAX = 20,     /* in a row; then 421 4.7.0 */
+    INBOUND_BAD_COMMANDS_STRESSED = 3, /* the same for a stranger when the house is nearly full */
+    INBOUND_FAILED_LOGINS_MAX = 5,     /* of a connection; then 421 4.7.0 */
+    INBOUND_STRESSED_MS = 10 * 1000,   /* no timeout of a stranger is longer when the house is nearly full */
+    INBOUND_LISTED_PERCENT = 10,       /* of limits.connections is kept for clients in relay.networks */
+    INBOUND_HOPS_MAX = 100,            /* Received: fields of a message (RFC 5321 §6.3) */
+    INBOUND_UNREAD_MAX = 64 * 1024,    /* octets of replies that a client may leave unread */
+    INBOUND_DRAIN_MS = 10 * 1000,      /* for open transactions to end, after inbound_drain */
 };
 
-/* All pointers are borrowed and outlive the inbound; the config until inbound_set_config names the next one.
+/* All pointers are borrowed and outlive the inbound; the policy until inbound_set_policy names the next one.
  */
 struct inbound_options {
     struct loop *loop;
     struct queue *queue;
-    const struct config *config;
+    const struct policy *policy;
     struct log_writer *log;
     struct counters *counters;
     struct pool *pool;
     /* any thread (atomic): the connections of all workers together, which limits.connections bounds; NULL:
      * those of this one alone count. */
     _Atomic uint32_t *connection_count;
+    struct rate_table *rates;     /* shared by all workers */
+    struct hasher *hasher;        /* shared by all workers; NULL where no listener offers a login */
+    const uint8_t *server_secret; /* SASL_SECRET_SIZE octets, the same for all workers */
+    /* On a thread of the hasher: carries the job to the worker, which calls inbound_password_checked. The
+     * context is the job's. */
+    void (*password_checked)(struct hasher_job *job);
+    void *password_context;
 };
 
 struct inbound {
@@ -50,6 +64,8 @@ struct inbound {
     struct list sessions; /* all of them */
     struct list waiting;  /* those that wait for room in the queue, first come first served */
     uint32_t session_count;
+    uint32_t check_count;       /* passwords that are with the hasher */
+    uint32_t config_number;     /* counts the snapshots that were adopted */
     _Atomic uint32_t own_count; /* stands in for a missing options.connection_count */
     uint64_t drain_deadline_us; /* 0: not draining */
     struct received_date date;
@@ -62,8 +78,8 @@ void inbound_init(struct inbound *inbound, const struct inbound_options *options
 void inbound_deinit(struct inbound *inbound);
 
 /*
- * Takes a connected socket that came in on config->listeners[listener_index]. `client` is who stands
- * behind it; NULL: its peer. A connection beyond the limit is told so and closed.
+ * Takes a connected socket that came in on listener `listener_index` of the configuration. `client` is who
+ * stands behind it; NULL: its peer. A connection beyond the limit is told so and closed.
  */
 void inbound_accept(struct inbound *inbound, int fd, uint32_t listener_index, const struct sockaddr *client);
 
@@ -71,7 +87,10 @@ void inbound_accept(struct inbound *inbound, int fd, uint32_t listener_index, co
  * From now on this snapshot is in force, for open sessions from their next command on: none keeps a pointer
  * into a config between two turns. The listeners are the same, in the same order.
  */
-void inbound_set_config(struct inbound *inbound, const struct config *config);
+void inbound_set_policy(struct inbound *inbound, const struct policy *policy);
+
+/* A password was checked: the job that options.password_checked was given. */
+void inbound_password_checked(struct inbound *inbound, struct hasher_job *job);
 
 /* The queue's room() callback: sessions that wait for room go on. */
 void inbound_room(struct inbound *inbound);
@@ -83,5 +102,5 @@ void inbound_room(struct inbound *inbound);
  */
 void inbound_drain(struct inbound *inbound);
 
-/* Sessions that still hold memory, commits without a client among them. */
+/* Sessions that still hold memory, commits and checks of passwords without a client among them. */
 uint32_t inbound_session_count(const struct inbound *inbound);

@@ -4,40 +4,66 @@
 #include "gateway/base/counters.h"
 #include "gateway/base/id.h"
 #include "gateway/base/pool.h"
+#include "gateway/inbound/admission.h"
+#include "gateway/inbound/authentication.h"
 #include "gateway/inbound/commands.h"
+#include "gateway/inbound/commit.h"
+#include "gateway/inbound/origin.h"
+#include "gateway/inbound/policy.h"
 #include "gateway/inbound/report.h"
 #include "gateway/net/loop.h"
 #include "queue/queue.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* --- States --- */
 
 #define TO(state) (1u << SESSION_##state)
+#define END       (TO(ENDING) | TO(GONE))
 
 /* The arrows of the diagram in session.h. */
-static const uint16_t next_states[SESSION_STATE_COUNT] = {
-    [SESSION_GREETED] = TO(READY) | TO(ENDING) | TO(GONE),
-    [SESSION_READY] = TO(MAIL) | TO(ENDING) | TO(GONE),
-    [SESSION_MAIL] = TO(RCPT) | TO(READY) | TO(ENDING) | TO(GONE),
-    [SESSION_RCPT] = TO(CONTENT) | TO(READY) | TO(ENDING) | TO(GONE),
-    [SESSION_CONTENT] = TO(STALLED) | TO(DISCARD) | TO(UNCOMMITTED) | TO(COMMITTING) | TO(ENDING) | TO(GONE),
-    [SESSION_DISCARD] = TO(READY) | TO(ENDING) | TO(GONE),
-    [SESSION_STALLED] = TO(CONTENT) | TO(ENDING) | TO(GONE),
-    [SESSION_UNCOMMITTED] = TO(UNCOMMITTED) | TO(COMMITTING) | TO(DISCARD) | TO(ENDING) | TO(GONE),
+static const uint32_t next_states[SESSION_STATE_COUNT] = {
+    [SESSION_PROXY] = TO(SECURING) | TO(SILENT) | TO(GREETED) | END,
+    [SESSION_SILENT] = TO(GREETED) | END,
+    [SESSION_GREETED] = TO(READY) | TO(DISCARD) | TO(GREETED) | END,
+    [SESSION_READY] =
+        TO(MAIL) | TO(AUTH) | TO(CHECKING) | TO(PENALTY) | TO(SECURING) | TO(DISCARD) | TO(GREETED) | END,
+    [SESSION_MAIL] = TO(RCPT) | TO(READY) | TO(DISCARD) | END,
+    [SESSION_RCPT] = TO(CONTENT) | TO(DISCARD) | TO(READY) | END,
+    [SESSION_CHUNKS] = TO(CONTENT) | TO(DISCARD) | TO(READY) | END,
+    [SESSION_AUTH] = TO(READY) | TO(CHECKING) | TO(PENALTY) | END,
+    [SESSION_SECURING] = TO(SILENT) | TO(GREETED) | END,
+    [SESSION_CHECKING] = TO(READY) | TO(PENALTY) | END,
+    [SESSION_PENALTY] = TO(READY) | END,
+    [SESSION_CONTENT] = TO(CHUNKS) | TO(STALLED) | TO(DISCARD) | TO(UNCOMMITTED) | TO(COMMITTING) | END,
+    [SESSION_DISCARD] = TO(GREETED) | TO(READY) | TO(MAIL) | TO(CHUNKS) | END,
+    [SESSION_STALLED] = TO(CONTENT) | END,
+    [SESSION_UNCOMMITTED] = TO(UNCOMMITTED) | TO(COMMITTING) | TO(DISCARD) | END,
     [SESSION_COMMITTING] = TO(READY) | TO(ORPHAN),
     [SESSION_ORPHAN] = TO(GONE),
     [SESSION_ENDING] = TO(GONE),
     [SESSION_GONE] = 0,
 };
 
+static const struct policy *policy_of(const struct session *session)
+{
+    return session->inbound->options.policy;
+}
+
+const struct config_listener *session_listener(const struct session *session)
+{
+    return &policy_of(session)->config->listeners[session->listener_index];
+}
+
+bool session_is_stranger(const struct session *session)
+{
+    return !session->is_listed && authentication_user(session) == NULL;
+}
+
 void session_enter(struct session *session, enum session_state state)
 {
     assert(session->state < SESSION_STATE_COUNT && state < SESSION_STATE_COUNT);
-    assert((next_states[session->state] & 1u << state) != 0);
+    assert((next_states[session->state] & (UINT32_C(1) << state)) != 0);
     session->state = state;
     session_arm_timeout(session);
 }
@@ -56,21 +82,39 @@ static uint64_t drain_left_ms(const struct session *session)
 }
 
 /* What the client may take its time for; UINT64_MAX where it is not the client that is waited for. */
-static uint64_t timeout_ms(const struct session *session)
+static uint64_t configured_ms(const struct session *session)
 {
-    const struct config_timeouts *timeouts = &session->inbound->options.config->timeouts;
+    const struct config *config = policy_of(session)->config;
     switch (session->state) {
+    case SESSION_PROXY:
+        return config->timeouts.inbound_proxy_ms;
+    case SESSION_SILENT:
+        return session_listener(session)->greeting_delay_ms;
+    case SESSION_SECURING:
+        return config->timeouts.inbound_handshake_ms;
+    case SESSION_PENALTY:
+        return config->auth.failure_delay_ms;
     case SESSION_GREETED:
     case SESSION_READY:
     case SESSION_MAIL:
     case SESSION_RCPT:
-        return timeouts->inbound_command_ms;
+    case SESSION_CHUNKS:
+    case SESSION_AUTH:
+        return config->timeouts.inbound_command_ms;
     case SESSION_CONTENT:
     case SESSION_DISCARD:
-        return timeouts->inbound_data_ms;
+        return config->timeouts.inbound_data_ms;
     default:
         return UINT64_MAX;
     }
+}
+
+static uint64_t timeout_ms(const struct session *session)
+{
+    const uint64_t ms = configured_ms(session);
+    if (ms != UINT64_MAX && ms > INBOUND_STRESSED_MS && admission_is_stressed(session))
+        return INBOUND_STRESSED_MS;
+    return ms;
 }
 
 void session_arm_timeout(struct session *session)
@@ -78,7 +122,7 @@ void session_arm_timeout(struct session *session)
     if (session->state == SESSION_ORPHAN || session->state == SESSION_GONE)
         return; /* there is no connection */
     uint64_t ms = timeout_ms(session);
-    const bool is_bounded = session->state < SESSION_COMMITTING;
+    const bool is_bounded = session->state < SESSION_COMMITTING && session->state != SESSION_CHECKING;
     if (is_draining(session) && is_bounded && drain_left_ms(session) < ms)
         ms = drain_left_ms(session);
     if (ms == UINT64_MAX)
@@ -104,41 +148,15 @@ void session_reply_queued(struct session *session, uint64_t id)
     conn_send_copy(&session->conn, line, sizeof(frame) - 1);
 }
 
-enum { HOSTNAME_SHOWN_MAX = 255 };
-
-void session_reply_greeting(struct session *session)
-{
-    char text[HOSTNAME_SHOWN_MAX + 32];
-    const int size = snprintf(text, sizeof(text), "220 %.*s ESMTP Sluice\r\n", HOSTNAME_SHOWN_MAX,
-                              session->inbound->options.config->hostname);
-    assert(size > 0 && (size_t)size < sizeof(text));
-    conn_send_copy(&session->conn, text, (size_t)size);
-}
-
-void session_reply_hello(struct session *session)
-{
-    const struct config *config = session->inbound->options.config;
-    const uint64_t size_max = config->listeners[session->listener_index].max_message_size_bytes;
-    char text[HOSTNAME_SHOWN_MAX + 128];
-    int size = 0;
-    if (session->is_esmtp)
-        size = snprintf(
-            text, sizeof(text),
-            "250-%.*s\r\n250-PIPELINING\r\n250-SIZE %ju\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n",
-            HOSTNAME_SHOWN_MAX, config->hostname, (uintmax_t)size_max);
-    else
-        size = snprintf(text, sizeof(text), "250 %.*s\r\n", HOSTNAME_SHOWN_MAX, config->hostname);
-    assert(size > 0 && (size_t)size < sizeof(text));
-    conn_send_copy(&session->conn, text, (size_t)size);
-}
-
 static void refuse(struct session *session, enum reply_id id, const struct smtp_slice *from,
                    const struct smtp_slice *to)
 {
     const struct reply *reply = reply_get(id);
     report_reject(session, reply->line, reply->name, from, to);
-    if (session->state != SESSION_ORPHAN)
-        session_reply(session, id);
+    if (session->state == SESSION_ORPHAN)
+        return;
+    session_reply(session, id);
+    admission_error(session);
 }
 
 static void refuse_in_transaction(struct session *session, enum reply_id id, const struct smtp_slice *to)
@@ -165,6 +183,17 @@ void session_refuse_recipient(struct session *session, enum reply_id id, struct 
     refuse_in_transaction(session, id, &recipient);
 }
 
+/* The client comes no further. A TLS client would not understand what it read before the handshake. */
+void session_refuse_connection(struct session *session, enum reply_id id, bool silently)
+{
+    const struct reply *reply = reply_get(id);
+    COUNTER_ADD(session->inbound->options.counters, connections_refused, 1);
+    report_reject(session, reply->line, reply->name, NULL, NULL);
+    if (!silently)
+        session_reply(session, id);
+    session_end(session, SESSION_REFUSED);
+}
+
 void session_refuse_syntax(struct session *session, enum smtp_refusal refusal)
 {
     const struct smtp_refusal_reply *reply = smtp_refusal_reply(refusal);
@@ -172,6 +201,7 @@ void session_refuse_syntax(struct session *session, enum smtp_refusal refusal)
     report_reject(session, reply->line, reply->name, session->transaction.memory != NULL ? &sender : NULL,
                   NULL);
     conn_send_static(&session->conn, reply->line.data, reply->line.size);
+    admission_error(session);
     if (reply->fatal)
         session_end(session, SESSION_BROKEN_LINES);
 }
@@ -183,6 +213,7 @@ static void drop_transaction(struct session *session)
     if (session->draft != NULL)
         queue_draft_abort(session->draft);
     session->draft = NULL;
+    session->verdict = REPLY_NONE;
     list_remove(&session->waiting_link);
     transaction_reset(&session->transaction, session->inbound->options.pool);
 }
@@ -191,6 +222,9 @@ static void session_free(struct session *session)
 {
     struct inbound *inbound = session->inbound;
     drop_transaction(session);
+    admission_leave(session);
+    authentication_drop(session);
+    origin_drop(session);
     session_enter(session, SESSION_GONE);
     list_remove(&session->link);
     assert(inbound->session_count > 0);
@@ -231,24 +265,47 @@ void session_end_with(struct session *session, enum reply_id id, enum session_re
 void session_drain(struct session *session)
 {
     assert(is_draining(session));
-    if (session->state == SESSION_GREETED || session->state == SESSION_READY)
+    switch (session->state) {
+    case SESSION_PROXY:
+    case SESSION_SECURING:
+        session_end(session, SESSION_SHUT_DOWN);
+        break;
+    case SESSION_SILENT:
+    case SESSION_GREETED:
+    case SESSION_READY:
         session_end_with(session, REPLY_SHUTTING_DOWN, SESSION_SHUT_DOWN);
-    else if (session->state < SESSION_COMMITTING)
-        session_arm_timeout(session);
+        break;
+    default:
+        if (session->state < SESSION_COMMITTING)
+            session_arm_timeout(session);
+    }
 }
 
 /* --- Reading --- */
 
-static bool waits_for_queue(const struct session *session)
+/* Nothing is read while somebody else has the word. */
+static bool is_waiting(const struct session *session)
 {
-    return session->state == SESSION_STALLED || session->state == SESSION_UNCOMMITTED ||
-           session->state == SESSION_COMMITTING;
+    switch (session->state) {
+    case SESSION_CHECKING:
+    case SESSION_PENALTY:
+    case SESSION_STALLED:
+    case SESSION_UNCOMMITTED:
+    case SESSION_COMMITTING:
+        return true;
+    case SESSION_SECURING: /* what comes is the handshake's */
+        return true;
+    case SESSION_SILENT:
+        return session->is_early;
+    default:
+        return false;
+    }
 }
 
 /* A client that sends on without reading its replies must not grow them without bound. */
 static bool may_read(const struct session *session)
 {
-    return !waits_for_queue(session) && conn_pending_bytes(&session->conn) <= INBOUND_UNREAD_MAX;
+    return !is_waiting(session) && conn_pending_bytes(&session->conn) <= INBOUND_UNREAD_MAX;
 }
 
 void session_resume(struct session *session)
@@ -257,26 +314,53 @@ void session_resume(struct session *session)
         conn_resume(&session->conn);
 }
 
+void session_wait_for_room(struct session *session, enum session_state state)
+{
+    session_enter(session, state);
+    list_push_back(&session->inbound->waiting, &session->waiting_link);
+}
+
 void session_room(struct session *session)
 {
     assert(list_is_empty(&session->waiting_link));
     if (session->state == SESSION_UNCOMMITTED) {
-        content_commit(session);
+        commit_begin(session);
         return;
     }
     assert(session->state == SESSION_STALLED);
     session_enter(session, SESSION_CONTENT);
+    content_go_on(session);
     session_resume(session);
+}
+
+/* Who speaks before it is spoken to does not speak SMTP (RFC 5321 §4.3.1). */
+static size_t take_early(struct session *session)
+{
+    const enum reply_id refusal = admission_early_talker(session);
+    if (refusal == REPLY_NONE) {
+        session->is_early = true; /* a dry run: it is heard when the time has come */
+        return 0;
+    }
+    session_refuse(session, refusal);
+    session_end(session, SESSION_REFUSED);
+    return 0;
 }
 
 static size_t take(struct session *session, const char *bytes, size_t size)
 {
     switch (session->state) {
+    case SESSION_PROXY:
+        return origin_take_proxy(session, bytes, size);
+    case SESSION_SILENT:
+        return take_early(session);
     case SESSION_GREETED:
     case SESSION_READY:
     case SESSION_MAIL:
     case SESSION_RCPT:
+    case SESSION_CHUNKS:
         return commands_take(session, bytes, size);
+    case SESSION_AUTH:
+        return authentication_take(session, bytes, size);
     case SESSION_CONTENT:
     case SESSION_DISCARD:
         return content_take(session, bytes, size);
@@ -295,7 +379,7 @@ static size_t on_data(struct conn *conn, const char *bytes, size_t size)
     assert(taken <= size);
     if (session->state == SESSION_CONTENT || session->state == SESSION_DISCARD)
         session_arm_timeout(session);
-    if (taken < size && session->state != SESSION_ENDING)
+    if (taken < size && session->state != SESSION_ENDING && session->state != SESSION_SECURING)
         conn_pause(conn);
     session->bytes += taken;
     COUNTER_ADD(session->inbound->options.counters, bytes_received, taken);
@@ -313,6 +397,12 @@ static void on_timeout(struct conn *conn)
     assert(session->state < SESSION_COMMITTING);
     if (is_draining(session) && drain_left_ms(session) == 0)
         session_end_with(session, REPLY_SHUTTING_DOWN, SESSION_SHUT_DOWN);
+    else if (session->state == SESSION_SILENT)
+        session_greet(session);
+    else if (session->state == SESSION_PENALTY)
+        authentication_penalty_over(session);
+    else if (session->state == SESSION_SECURING || session->state == SESSION_PROXY)
+        session_end(session, SESSION_TIMED_OUT);
     else
         session_end_with(session, REPLY_TIMEOUT, SESSION_TIMED_OUT);
 }
@@ -322,7 +412,8 @@ static void on_timeout(struct conn *conn)
 static void on_eof(struct conn *conn)
 {
     struct session *session = conn->ctx;
-    if (session->state == SESSION_UNCOMMITTED || session->state == SESSION_COMMITTING)
+    if (session->state == SESSION_UNCOMMITTED || session->state == SESSION_COMMITTING ||
+        session->state == SESSION_CHECKING)
         session->at_eof = true;
     else
         session_end(session, SESSION_EOF);
@@ -336,62 +427,19 @@ static void on_closed(struct conn *conn, int error)
     report_disconnect(session, error);
     COUNTER_SUB(options->counters, connections_open, 1);
     inbound_connection_closed(session->inbound);
-    if (session->state == SESSION_COMMITTING)
+    if (session->state == SESSION_COMMITTING) {
+        admission_leave(session);
         session_enter(session, SESSION_ORPHAN);
-    else
+    } else {
         session_free(session);
+    }
 }
 
-static const struct conn_handler handler = {
+const struct conn_handler session_handler = {
     .on_data = on_data,
     .on_eof = on_eof,
     .on_timeout = on_timeout,
     .on_drained = on_drained,
+    .on_secured = session_secured,
     .on_closed = on_closed,
 };
-
-/* --- Beginning --- */
-
-static void remember_client(struct session *session, const struct sockaddr *client)
-{
-    const char *text = NULL;
-    if (client->sa_family == AF_INET) {
-        memcpy(&session->client.v4, client, sizeof(session->client.v4));
-        text =
-            inet_ntop(AF_INET, &session->client.v4.sin_addr, session->client_text, SESSION_CLIENT_TEXT_MAX);
-    } else if (client->sa_family == AF_INET6) {
-        memcpy(&session->client.v6, client, sizeof(session->client.v6));
-        text =
-            inet_ntop(AF_INET6, &session->client.v6.sin6_addr, session->client_text, SESSION_CLIENT_TEXT_MAX);
-    }
-    session->client_text_size = text != NULL ? (uint8_t)strlen(text) : 0;
-}
-
-int session_new(struct inbound *inbound, int fd, uint32_t listener_index, const struct sockaddr *client)
-{
-    const struct inbound_options *options = &inbound->options;
-    assert(fd >= 0 && listener_index < options->config->listener_count);
-    struct session *session = pool_alloc(options->pool, sizeof(*session));
-    if (session == NULL)
-        return -ENOMEM;
-    /* The parser and its line of 2 KiB are last and are not worth clearing for each connection. */
-    memset(session, 0, offsetof(struct session, parser));
-    session->inbound = inbound;
-    session->listener_index = listener_index;
-    list_init(&session->link);
-    list_init(&session->waiting_link);
-    smtp_command_parser_init(&session->parser);
-    conn_init(&session->conn, options->loop, &handler, session);
-    conn_attach(&session->conn, fd);
-    remember_client(session, client != NULL ? client : conn_peer(&session->conn));
-
-    list_push_back(&inbound->sessions, &session->link);
-    inbound->session_count++;
-    COUNTER_ADD(options->counters, connections_accepted, 1);
-    COUNTER_ADD(options->counters, connections_open, 1);
-    report_connect(session);
-    session_reply_greeting(session);
-    session_arm_timeout(session);
-    conn_start_reading(&session->conn, true);
-    return 0;
-}

@@ -7,7 +7,8 @@
 /* All that is constant in the longest field, counted generously. */
 #define FRAME_SIZE 128
 
-static_assert(FRAME_SIZE + 2 * RECEIVED_NAME_MAX + RECEIVED_CLIENT_MAX + SMTP_PATH_MAX + RECEIVED_DATE_SIZE <=
+static_assert(FRAME_SIZE + RECEIVED_TLS_MAX + 2 * RECEIVED_NAME_MAX + RECEIVED_CLIENT_MAX + SMTP_PATH_MAX +
+                      RECEIVED_DATE_SIZE <=
                   RECEIVED_SIZE_MAX,
               "the longest field fits");
 
@@ -100,11 +101,24 @@ static char *put_client(char *to, struct smtp_slice client)
 size_t received_bound(const struct received *received)
 {
     size_t bound = FRAME_SIZE + name_size(received->helo) + name_size(received->hostname) +
-                   received->client.size + received->recipient.size + received->date.size;
+                   received->client.size + received->recipient.size + received->date.size +
+                   received->tls.size;
+    assert(received->tls.size <= RECEIVED_TLS_MAX);
     assert(received->id.size <= 16);
     assert(received->recipient.size <= SMTP_PATH_MAX);
     assert(bound <= RECEIVED_SIZE_MAX);
     return bound;
+}
+
+/* UTF8SMTP stands in for ESMTP, and is followed by the same letters: S for TLS, A for a login. */
+static char *put_protocol(char *to, const struct received *received)
+{
+    if (!received->is_esmtp)
+        return put_bytes(to, " with SMTP", 10);
+    to = received->is_utf8 ? put_bytes(to, " with UTF8SMTP", 14) : put_bytes(to, " with ESMTP", 11);
+    if (received->tls.size > 0)
+        to = put_bytes(to, "S", 1);
+    return received->is_authenticated ? put_bytes(to, "A", 1) : to;
 }
 
 size_t received_write(const struct received *received, char *into)
@@ -113,9 +127,14 @@ size_t received_write(const struct received *received, char *into)
     char *to = put_bytes(into, "Received: from ", 15);
     to = put_name(to, received->helo);
     to = put_client(to, received->client);
+    if (received->tls.size > 0) {
+        to = put_bytes(to, "\r\n\t(using ", 10);
+        to = put_bytes(to, received->tls.data, received->tls.size);
+        to = put_bytes(to, ")", 1);
+    }
     to = put_bytes(to, "\r\n\tby ", 6);
     to = put_name(to, received->hostname);
-    to = received->is_esmtp ? put_bytes(to, " with ESMTP", 11) : put_bytes(to, " with SMTP", 10);
+    to = put_protocol(to, received);
     if (received->id.size > 0) {
         to = put_bytes(to, " id ", 4);
         to = put_bytes(to, received->id.data, received->id.size);

@@ -1,10 +1,12 @@
 #pragma once
 
 /*
- * The Received: field that every message gets on its way in (RFC 5321 §4.4, RFC 5322 §3.6.7):
+ * The Received: field that every message gets on its way in (RFC 5321 §4.4, RFC 5322 §3.6.7; the words
+ * behind `with` are those of RFC 3848 and RFC 6531 §4.3):
  *
  *     Received: from client.example ([192.0.2.1])
- *         by relay.example with ESMTP id 0000000000abc
+ *         (using TLSv1.3 with cipher TLS_AES_128_GCM_SHA256)
+ *         by relay.example with ESMTPSA id 0000000000abc
  *         for <user@example.com>; Sat, 21 Nov 2026 22:19:42 +0000
  *
  * Pure functions on the caller's memory; any thread may call, one at a time for each date. What the client
@@ -22,7 +24,8 @@
 enum {
     RECEIVED_NAME_MAX = 255,  /* octets of a host's name that are written; the rest is cut */
     RECEIVED_CLIENT_MAX = 63, /* octets of an address literal */
-    RECEIVED_SIZE_MAX = 1024, /* octets of the longest field, with its last CRLF */
+    RECEIVED_TLS_MAX = 95,    /* octets of protocol version and cipher */
+    RECEIVED_SIZE_MAX = 1152, /* octets of the longest field, with its last CRLF */
     RECEIVED_DATE_SIZE = 31,  /* octets of "Sat, 21 Nov 2026 22:19:42 +0000" */
 };
 
@@ -43,7 +46,10 @@ struct received {
     struct smtp_slice id;        /* of the message; empty: not known */
     struct smtp_slice recipient; /* path without brackets; empty: several, and none may learn of the others */
     struct smtp_slice date;      /* received_date_text */
+    struct smtp_slice tls;       /* "TLSv1.3 with TLS_AES_128_GCM_SHA256"; empty: in the clear */
     bool is_esmtp;               /* the client said EHLO */
+    bool is_authenticated;       /* it logged in */
+    bool is_utf8;                /* the message was declared as SMTPUTF8 */
 };
 
 /* An upper bound of what received_write will write, at most RECEIVED_SIZE_MAX. */

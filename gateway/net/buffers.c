@@ -87,12 +87,15 @@ void buffers_put(struct buffers *buffers, uint32_t id)
     buffers->stack[buffers->stack_size++] = (uint16_t)id;
 }
 
-struct buffer_piece *buffers_copy(const char *bytes, uint32_t size)
+struct buffer_piece *buffers_copy(struct buffers *buffers, const char *bytes, uint32_t size)
 {
+    if (buffers->copied_bytes + size > BUFFERS_COPIES_MAX)
+        return NULL;
     struct buffer_piece *piece = malloc(sizeof(*piece) + size);
     if (piece == NULL)
         return NULL;
-    *piece = (struct buffer_piece){.bytes = (char *)(piece + 1), .size = size, .id = -1};
+    buffers->copied_bytes += size;
+    *piece = (struct buffer_piece){.bytes = (char *)(piece + 1), .size = size, .id = -1, .capacity = size};
     memcpy(piece->bytes, bytes, size);
     return piece;
 }
@@ -103,7 +106,7 @@ struct buffer_piece *buffers_hold(struct buffers *buffers, uint32_t id, uint32_t
     assert(size > 0 && offset + size <= buffers->size);
     char *bytes = buffers_data(buffers, id) + offset;
     if (buffers->held >= buffers->count / 4) {
-        struct buffer_piece *copy = buffers_copy(bytes, size);
+        struct buffer_piece *copy = buffers_copy(buffers, bytes, size);
         buffers_put(buffers, id);
         *copied += copy != NULL;
         return copy;
@@ -117,6 +120,8 @@ struct buffer_piece *buffers_hold(struct buffers *buffers, uint32_t id, uint32_t
 void buffers_release(struct buffers *buffers, struct buffer_piece *piece)
 {
     if (piece->id < 0) {
+        assert(buffers->copied_bytes >= piece->capacity);
+        buffers->copied_bytes -= piece->capacity;
         free(piece);
         return;
     }

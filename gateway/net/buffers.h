@@ -17,13 +17,16 @@
 
 #define BUFFERS_GROUP      1
 #define BUFFERS_WINDOW_MIN 64
+#define BUFFERS_COPIES_MAX                                                                                   \
+    ((size_t)64 << 20) /* octets of copies of one loop: what a crowd of deaf peers can cost */
 
 /* Bytes that a connection could not deliver yet: a part of a receive buffer, or a copy on the heap. */
 struct buffer_piece {
     struct buffer_piece *next;
     char *bytes; /* not delivered yet */
     uint32_t size;
-    int32_t id; /* of the receive buffer, or -1: the bytes stand after this struct */
+    int32_t id;        /* of the receive buffer, or -1: the bytes stand after this struct */
+    uint32_t capacity; /* octets of a copy, delivered ones included */
 };
 
 struct buffers {
@@ -39,6 +42,7 @@ struct buffers {
     uint32_t window;
     uint32_t posted_low; /* the least that was posted since the window was last judged */
     uint32_t held;       /* by paused connections */
+    size_t copied_bytes; /* the same, on the heap */
     uint32_t calm_turns;
     bool grown;          /* the window was doubled in this turn: many starve at once for one lack */
     struct list starved; /* connections, by starved_link, first come first served */
@@ -59,14 +63,15 @@ static inline char *buffers_data(const struct buffers *buffers, uint32_t id)
 
 /*
  * Keeps bytes for later: the buffer itself, or a copy once a quarter of all buffers is held, so that paused
- * connections cannot starve the others (then the buffer is put back). NULL without memory: the buffer is put
- * back, the bytes are lost. `copied` counts the copies.
+ * connections cannot starve the others (then the buffer is put back). NULL without memory, or at
+ * BUFFERS_COPIES_MAX: the buffer is put back, the bytes are lost. `copied` counts the copies.
  */
 struct buffer_piece *buffers_hold(struct buffers *buffers, uint32_t id, uint32_t offset, uint32_t size,
                                   uint64_t *copied) __attribute__((warn_unused_result));
 
-/* A piece of its own with a copy of the bytes, or NULL without memory. */
-struct buffer_piece *buffers_copy(const char *bytes, uint32_t size) __attribute__((warn_unused_result));
+/* A piece of its own with a copy of the bytes, or NULL without memory or at BUFFERS_COPIES_MAX. */
+struct buffer_piece *buffers_copy(struct buffers *buffers, const char *bytes, uint32_t size)
+    __attribute__((warn_unused_result));
 
 void buffers_release(struct buffers *buffers, struct buffer_piece *piece);
 

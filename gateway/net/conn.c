@@ -252,7 +252,7 @@ static void conn_finalise(struct conn *conn)
     conn_drop_held(conn);
     tx_drop(&loop->tx_pool, &conn->output);
     if (tls != NULL)
-        conn_tls_drop_output(conn);
+        conn_tls_end(conn);
     struct io_uring_sqe *sqe = loop_sqe_ignored(loop);
     io_uring_prep_close(sqe, conn->fd);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;

@@ -51,7 +51,7 @@ struct conn_handler {
     /* All queued output was handed to the kernel; with TLS it may also have been the handshake's own. */
     void (*on_drained)(struct conn *conn);
 
-    /* The handshake that conn_start_tls began is done: conn_tls_info knows more. */
+    /* The handshake that conn_start_tls or conn_start_tls_client began is done: conn_tls_info knows more. */
     void (*on_secured)(struct conn *conn);
 
     /*
@@ -100,6 +100,7 @@ struct conn {
     bool paused;
     bool reading; /* conn_start_reading was called */
     bool eof_told;
+    bool receives_singly;     /* its peer sends faster than it is heard: one buffer at a time */
     bool delivering;          /* inside on_data */
     struct list ready_link;   /* loop: held bytes to deliver */
     struct list flush_link;   /* loop: output to submit, or to be finalised */
@@ -137,8 +138,10 @@ int conn_connect(struct conn *conn, const struct sockaddr *peer, socklen_t peer_
 void conn_start_reading(struct conn *conn, bool expect_silence);
 
 /*
- * Stops on_data. What is already on its way is held: less than two turns' worth of receives, after which the
- * kernel holds back the peer. A short pause costs no system call. Calls do not nest.
+ * Stops on_data. What is already on its way is held: less than two turns' worth of receives, and from then on
+ * one buffer at a time, after which the kernel holds back the peer. When all connections of the loop together
+ * hold BUFFERS_COPIES_MAX, one more that must hold is ended with -ENOMEM. A short pause costs no system call.
+ * Calls do not nest.
  */
 void conn_pause(struct conn *conn);
 
@@ -187,6 +190,29 @@ void conn_finish(struct conn *conn);
  * A reference given to conn_send_ref is released as soon as its bytes are encrypted.
  */
 void conn_start_tls(struct conn *conn, struct tls_server *server);
+
+/*
+ * Secures the connection, as the client: as conn_start_tls, but we speak first. The ClientHello goes out
+ * behind what was queued before; all later output waits for the end of the handshake. In on_data the owner
+ * consumes all that came with the server's consent (a 220): what stands behind it in the clear is thus thrown
+ * away, as RFC 3207 section 4.2 demands. Bytes in the clear that come later, or were held, are no TLS, so the
+ * handshake fails; nothing of them ever reaches on_data. For TLS from the first byte call it in on_connected.
+ *
+ * `server_name` is told to the server (SNI) and picks its certificate; NULL, or an address: nothing is told.
+ * `verify_name` is the name that the server's certificate must cover by one of its DNS names, a wildcard
+ * standing for its whole first label (RFC 6125 section 6.4, RFC 7817); it must lead to one of the client's
+ * CAs and be valid now. Else the handshake fails, and nothing that was queued after the start is sent. With
+ * NULL any certificate will do, and conn_tls_info tells whether it would have been verified. Names are as in
+ * the DNS (A-labels), with or without a final dot; an address or an unfit name covers nothing. The names are
+ * copied.
+ *
+ * `slot` (NULL: none) remembers the session for the next connection; it must outlive this one.
+ *
+ * With TLS 1.3 on_secured comes before the server has judged our certificate: its refusal comes as the
+ * connection's end, with -EPROTO.
+ */
+void conn_start_tls_client(struct conn *conn, struct tls_client *client, const char *server_name,
+                           const char *verify_name, struct tls_session_slot *slot);
 
 /* Whether TLS was started, be its handshake done or not. */
 static inline bool conn_is_tls(const struct conn *conn)

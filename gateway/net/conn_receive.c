@@ -22,7 +22,10 @@ static void conn_receive_arm(struct conn *conn, uint16_t flags)
     assert(conn->rx == CONN_RX_OFF || conn->rx == CONN_RX_STARVED);
     assert(conn->fd >= 0);
     struct io_uring_sqe *sqe = loop_sqe(conn->loop, &conn->receive);
-    io_uring_prep_recv_multishot(sqe, conn->fd, NULL, 0, 0);
+    if (conn->receives_singly)
+        io_uring_prep_recv(sqe, conn->fd, NULL, conn->loop->buffers.size, 0);
+    else
+        io_uring_prep_recv_multishot(sqe, conn->fd, NULL, 0, 0);
     sqe->ioprio |= flags;
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = BUFFERS_GROUP;
@@ -102,9 +105,13 @@ static void conn_hold(struct conn *conn, uint32_t id, uint32_t offset, uint32_t 
         conn->held_first = piece;
     conn->held_last = piece;
     conn->held_bytes += size;
-    /* One piece is what a short pause costs; at the second one the kernel shall hold back the peer. */
-    if (conn->paused && conn->held_first != piece)
+    /* One piece is what a short pause costs; at the second one the kernel shall hold back the peer. A
+     * multishot receive empties the socket before anybody can stop it, so until there is less to read it is
+     * given up. */
+    if (conn->paused && conn->held_first != piece) {
         conn_receive_stop(conn);
+        conn->receives_singly = true;
+    }
 }
 
 /* Whether the peer said its last byte: a FIN, or TLS's own word for it. */
@@ -324,6 +331,8 @@ void conn_received(struct completion *completion, int32_t result, uint32_t flags
     uint32_t id = buffered ? buffers_take(&conn->loop->buffers, flags) : 0;
     if (result > 0) {
         assert(buffered && (uint32_t)result <= conn->loop->buffers.size);
+        if (conn->rx == CONN_RX_OFF && (uint32_t)result < conn->loop->buffers.size)
+            conn->receives_singly = false;
         conn_take_bytes(conn, id, (uint32_t)result);
     } else {
         if (buffered)

@@ -19,10 +19,17 @@
  *                                  ▼
  *                               FAILED    the alert goes out as the connection's last words
  *
+ * As the client we begin the handshake at once; as the server, with the first bytes that come.
+ *
  * The library reads through a BIO that is a window on the receive buffer, and writes through one that appends
  * to the connection's output. Neither ever blocks on the socket: the one runs dry, the other always takes.
  */
 
+/*
+ * In pieces below the size at which the C library turns to `rep movsb`: that one is some twenty times slower
+ * when the target lies a few octets behind the source modulo a page, and a record's body mostly does. 10
+ * KB: 2.9 against 0.3 us.
+ */
 static void conn_tls_copy(char *into, const char *from, size_t size)
 {
     for (; size > 2048; into += 2048, from += 2048, size -= 2048)
@@ -74,9 +81,9 @@ static const BIO_METHOD conn_tls_bio = {
     .ctrl = conn_tls_control,
 };
 
-static bool conn_tls_init_session(struct conn *conn, struct conn_tls *tls)
+/* Gives the session its way in and out. False without memory, or without a session. */
+static bool conn_tls_connect_session(struct conn *conn, struct conn_tls *tls)
 {
-    tls->session = tls_server_session(tls->server);
     if (tls->session == NULL)
         return false;
     BIO *bio = BIO_new(&conn_tls_bio);
@@ -88,25 +95,42 @@ static bool conn_tls_init_session(struct conn *conn, struct conn_tls *tls)
     return true;
 }
 
-void conn_start_tls(struct conn *conn, struct tls_server *server)
+/* What stands between the connection and its socket from now on; NULL when nothing does, or can. */
+static struct conn_tls *conn_tls_new(struct conn *conn)
 {
     assert(conn->state != CONN_IDLE && conn->state != CONN_CONNECTING);
     assert(conn->tls == NULL);
     if (conn->state != CONN_OPEN)
-        return;
+        return NULL;
     struct conn_tls *tls = calloc(1, sizeof(*tls));
     if (tls == NULL || tls_buffers_prepare(&conn->loop->tls) < 0) {
         free(tls);
         conn_fail(conn, -ENOMEM);
-        return;
+        return NULL;
     }
-    tls->server = tls_server_take(server);
     tls->error = "";
     conn->tls = tls;
-    if (!conn_tls_init_session(conn, tls))
+    return tls;
+}
+
+void conn_start_tls(struct conn *conn, struct tls_server *server)
+{
+    struct conn_tls *tls = conn_tls_new(conn);
+    if (tls == NULL)
+        return;
+    tls->server = tls_server_take(server);
+    tls->session = tls_server_session(server);
+    if (!conn_tls_connect_session(conn, tls))
         conn_fail(conn, -ENOMEM);
     else if (conn->eof_told)
         conn_tls_take_end(conn);
+}
+
+void conn_tls_end(struct conn *conn)
+{
+    struct conn_tls *tls = conn->tls;
+    conn_tls_drop_output(conn);
+    tls_demand_end(&tls->demand, conn_tls_info(conn) != NULL);
 }
 
 void conn_tls_free(struct conn_tls *tls, struct loop *loop)
@@ -117,6 +141,7 @@ void conn_tls_free(struct conn_tls *tls, struct loop *loop)
     if (tls->state == CONN_TLS_HANDSHAKE)
         loop->stats.tls_failed++;
     SSL_free(tls->session);
+    tls_demand_deinit(&tls->demand);
     tls_server_free(tls->server);
     free(tls);
 }
@@ -179,10 +204,30 @@ static bool conn_tls_shake(struct conn *conn)
     return false;
 }
 
+void conn_start_tls_client(struct conn *conn, struct tls_client *client, const char *server_name,
+                           const char *verify_name, struct tls_session_slot *slot)
+{
+    struct conn_tls *tls = conn_tls_new(conn);
+    if (tls == NULL)
+        return;
+    if (tls_demand_init(&tls->demand, client, server_name, verify_name, slot) == 0)
+        tls->session = tls_client_session(&tls->demand, server_name);
+    if (!conn_tls_connect_session(conn, tls)) {
+        conn_fail(conn, -ENOMEM);
+        return;
+    }
+    if (conn->eof_told) {
+        conn_tls_take_end(conn);
+        return;
+    }
+    bool is_done = conn_tls_shake(conn); /* the ClientHello */
+    assert(!is_done && tls->state != CONN_TLS_SECURED);
+}
+
 static void conn_tls_keep_rest(struct conn *conn, const char *bytes, size_t size)
 {
     assert(conn->tls->rest == NULL);
-    conn->tls->rest = buffers_copy(bytes, (uint32_t)size);
+    conn->tls->rest = buffers_copy(&conn->loop->buffers, bytes, (uint32_t)size);
     conn->loop->held_copies++;
     if (conn->tls->rest == NULL)
         conn_fail(conn, -ENOMEM);
@@ -193,6 +238,7 @@ static bool conn_tls_open(struct conn *conn)
 {
     SSL *session = conn->tls->session;
     char *scratch = conn->loop->tls.scratch;
+    ERR_clear_error();
     int size = SSL_read(session, scratch, TLS_RECORD_MAX);
     if (size > 0) {
         size_t consumed = conn_give(conn, scratch, (size_t)size);
@@ -232,7 +278,7 @@ size_t conn_tls_receive(struct conn *conn, const char *bytes, size_t size)
     assert(tls->window_size == 0 && tls->rest == NULL);
     tls->window = bytes;
     tls->window_size = size;
-    while (tls->window_size > 0 && conn_tls_step(conn))
+    while (conn_tls_step(conn))
         continue;
     /* What stands behind a close_notify is nobody's. */
     size_t left = tls->state == CONN_TLS_SECURED || tls->state == CONN_TLS_HANDSHAKE ? tls->window_size : 0;
@@ -280,6 +326,7 @@ static bool conn_tls_seal(struct conn *conn)
     }
     if (size > TLS_RECORD_MAX)
         size = TLS_RECORD_MAX;
+    ERR_clear_error();
     int written = SSL_write(tls->session, bytes, (int)size);
     if (written <= 0) {
         conn_tls_fail(conn, conn_tls_reason(tls->session));

@@ -9,6 +9,7 @@
 
 #include "gateway/net/buffers.h"
 #include "gateway/net/conn.h"
+#include "gateway/net/tls_inner.h"
 
 /* Bytes of ciphertext that wait for the socket; beyond them output waits as it was queued. */
 #define CONN_TLS_OUTPUT_MAX 65536
@@ -22,7 +23,8 @@ enum conn_tls_state {
 
 struct conn_tls {
     SSL *session;
-    struct tls_server *server;
+    struct tls_server *server; /* NULL: we are the client */
+    struct tls_demand demand;  /* as the client */
     enum conn_tls_state state : 8;
     bool has_said_end; /* our close_notify is in the output */
     bool is_truncated;
@@ -56,6 +58,9 @@ void conn_tls_drop_output(struct conn *conn);
 
 /* conn_finish was called. */
 void conn_tls_finish(struct conn *conn);
+
+/* Before on_closed: forgets output, and a session with which the handshake did not succeed. */
+void conn_tls_end(struct conn *conn);
 
 /* `tls` belongs to nobody any more; its connection may be gone. NULL is fine. */
 void conn_tls_free(struct conn_tls *tls, struct loop *loop);

@@ -1,8 +1,9 @@
 #pragma once
 
 /*
- * TLS for connections (BoringSSL): session ticket keys, the TLS side of a listener, and what is known about a
- * connection that is secured. The bytes themselves are the business of conn.h (conn_start_tls).
+ * TLS for connections (BoringSSL): session ticket keys, the TLS side of a listener, what we are as a client,
+ * and what is known about a connection that is secured. The bytes themselves are the business of conn.h
+ * (conn_start_tls, conn_start_tls_client).
  */
 
 #include <stdbool.h>
@@ -10,7 +11,7 @@
 #include <stdint.h>
 
 #define TLS_NAME_MAX    255 /* bytes of a host name, RFC 1035 section 2.3.4 */
-#define TLS_ERROR_MIN   64  /* bytes that tls_server_new wants for its error, at the least */
+#define TLS_ERROR_MIN   64  /* bytes that tls_server_new and tls_client_new want for an error, at the least */
 #define TLS_BINDING_MAX 64  /* bytes of the longest channel binding */
 
 #define TLS_TICKET_KEY_MS   (UINT64_C(6) * 3600 * 1000)  /* so long a key makes new tickets */
@@ -81,19 +82,97 @@ int tls_server_new(const struct tls_server_options *options, struct tls_server *
 /* Gives up the caller's reference. NULL is fine. Any thread. */
 void tls_server_free(struct tls_server *server);
 
+/* The file that tls_client_new reads when it is told no other: where Debian keeps the world's CAs. */
+#define TLS_SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
+
+/*
+ * What we are when we connect to others: the CAs that we trust, the versions that we speak, the certificate
+ * that we show. Immutable, shared by all threads. Connections hold references of their own: it may be freed
+ * while they live.
+ */
+struct tls_client;
+
+/* Read by tls_client_new only; nothing of it is kept. */
+struct tls_client_options {
+    const char *ca_file;     /* PEM file of the CAs that servers are verified by; NULL: TLS_SYSTEM_CA_FILE */
+    bool verify_possible;    /* false: no CAs are read, nothing is ever verified */
+    uint16_t version_min;    /* 0x0301 is TLS 1.0, ..., 0x0304 is TLS 1.3; we begin with the newest */
+    const char *certificate; /* PEM file, with its chain, to show to servers that ask; NULL: none */
+    const char *private_key; /* PEM file without a passphrase; NULL exactly when `certificate` is */
+};
+
+/*
+ * Reads the files; errors, `error` and the thread as with tls_server_new.
+ *
+ * Besides what a tls_server speaks, a client offers, last, CBC and RSA key exchange: there are servers in
+ * the world that know nothing else, and mail to those would go in the clear instead (RFC 7435). No early
+ * data, no renegotiation, no compression, no ALPN.
+ */
+int tls_client_new(const struct tls_client_options *options, struct tls_client **out, char *error,
+                   size_t error_size) __attribute__((warn_unused_result));
+
+/* Gives up the caller's reference. NULL is fine. Any thread. */
+void tls_client_free(struct tls_client *client);
+
+struct ssl_session_st; /* BoringSSL's SSL_SESSION */
+
+/*
+ * One session of a host, remembered so that the next handshake with it can be short. Belongs to its owner's
+ * thread; the fields are private to gateway/net. Connections take the session and put newer ones (any number
+ * of connections may share the slot), so it must outlive them: until their on_closed.
+ *
+ * A session is used only by a connection that asks for exactly what the first one asked for: the same
+ * server_name, the same verify_name or none, a tls_client with the same CAs, versions and certificate. So one
+ * that was made without verification never serves a connection that demands it. A connection that asks for
+ * something else makes a session of its own, which replaces the old one: an owner who sends to one host by
+ * several rules keeps a slot for each. A session is forgotten when a handshake that offered it fails.
+ *
+ * A resumed session is not verified anew, but its server certificate must still be valid by date, and no
+ * session lives longer than a week after its verification.
+ */
+struct tls_session_slot {
+    struct ssl_session_st *session; /* NULL: none */
+    uint8_t policy[32];             /* a digest of what was asked for */
+    uint32_t users;                 /* connections that know the slot */
+};
+
+void tls_slot_init(struct tls_session_slot *slot);
+
+/* Forgets the session; the slot may be used on. No connection may know it any more. */
+void tls_slot_drop(struct tls_session_slot *slot);
+
 /* What is known about a secured connection. All strings are printable and end with a NUL. */
 struct tls_info {
     const char *version; /* "TLSv1.3"; static */
     const char *cipher;  /* "TLS_AES_128_GCM_SHA256", the IANA name; static */
     uint16_t cipher_bits;
     bool is_resumed;
-    bool has_client_certificate;
-    bool client_verified;               /* it leads to one of the client CAs and is valid now, or was when
-                                         * the resumed session began */
     char server_name[TLS_NAME_MAX + 1]; /* that the client asked for; empty: none */
-    char client_name[TLS_NAME_MAX + 1]; /* the first DNS name of its certificate, else the common name;
-                                         * empty when there is none, or it holds control characters */
-    uint8_t client_fingerprint[32];     /* SHA-256 of the certificate (DER); 0 without one */
+
+    /* As the server: about the client. */
+    bool has_client_certificate;
+    bool client_verified; /* it leads to one of the client CAs and is valid now, or was when
+                           * the resumed session began */
+
+    /*
+     * As the client: about the server. Verified is a certificate that is trusted and covers verify_name, or
+     * in its absence server_name; without either it is not. Both are as they were when a resumed session
+     * began.
+     */
+    bool is_trusted;      /* the certificate leads to one of our CAs, is for servers, and is valid now */
+    bool is_verified;     /* always true when verify_name was given */
+    const char *distrust; /* why it is not trusted, in the library's words; static; empty: it is */
+
+    /* The other side's certificate: first DNS name, else the common name; empty when there is none, or it
+     * holds control characters. */
+    union {
+        char client_name[TLS_NAME_MAX + 1];
+        char peer_name[TLS_NAME_MAX + 1];
+    };
+    union {
+        uint8_t client_fingerprint[32]; /* SHA-256 of the certificate (DER); 0 without one */
+        uint8_t peer_fingerprint[32];
+    };
 };
 
 /* Channel bindings, for SASL mechanisms that tie an authentication to the connection (RFC 5056). */

@@ -68,18 +68,36 @@ static void info_take_common_name(char into[TLS_NAME_MAX + 1], X509 *certificate
     OPENSSL_free(text);
 }
 
-static void info_take_client(struct tls_info *info, const SSL *session)
+/* What we think of the server: the library has judged its chain, and its name where we demanded one. */
+static void info_judge_server(struct tls_info *info, const SSL *session, X509 *certificate)
+{
+    const struct tls_demand *demand = SSL_get_app_data(session);
+    assert(demand != NULL && demand->client != NULL);
+    const char *name = demand->verify_name != NULL ? demand->verify_name : info->server_name;
+    long result = SSL_get_verify_result(session);
+    info->is_trusted = result == X509_V_OK;
+    info->distrust = info->is_trusted ? "" : X509_verify_cert_error_string(result);
+    info->is_verified = info->is_trusted && tls_name_covered(name, certificate);
+    assert(info->is_verified || demand->verify_name == NULL);
+}
+
+static void info_take_peer(struct tls_info *info, const SSL *session)
 {
     X509 *certificate = SSL_get_peer_certificate(session);
+    assert(certificate != NULL || SSL_is_server(session));
     if (certificate == NULL)
         return;
-    info->has_client_certificate = true;
-    info->client_verified = SSL_get_verify_result(session) == X509_V_OK;
-    if (!info_take_dns_name(info->client_name, certificate))
-        info_take_common_name(info->client_name, certificate);
+    if (!SSL_is_server(session)) {
+        info_judge_server(info, session, certificate);
+    } else {
+        info->has_client_certificate = true;
+        info->client_verified = SSL_get_verify_result(session) == X509_V_OK;
+    }
+    if (!info_take_dns_name(info->peer_name, certificate))
+        info_take_common_name(info->peer_name, certificate);
     unsigned size = 0;
-    int done = X509_digest(certificate, EVP_sha256(), info->client_fingerprint, &size);
-    assert(done == 1 && size == sizeof(info->client_fingerprint));
+    int done = X509_digest(certificate, EVP_sha256(), info->peer_fingerprint, &size);
+    assert(done == 1 && size == sizeof(info->peer_fingerprint));
     X509_free(certificate);
 }
 
@@ -92,11 +110,12 @@ void tls_info_fill(struct tls_info *info, const SSL *session)
         .cipher = SSL_CIPHER_standard_name(cipher),
         .cipher_bits = (uint16_t)SSL_CIPHER_get_bits(cipher, NULL),
         .is_resumed = SSL_session_reused(session) == 1,
+        .distrust = "",
     };
     const char *name = SSL_get_servername(session, TLSEXT_NAMETYPE_host_name);
     if (name != NULL)
         info_take_name(info->server_name, (const uint8_t *)name, strlen(name));
-    info_take_client(info, session);
+    info_take_peer(info, session);
 }
 
 static int binding_exporter(SSL *session, uint8_t into[TLS_BINDING_MAX])
@@ -121,8 +140,15 @@ static int binding_unique(SSL *session, uint8_t into[TLS_BINDING_MAX])
     return (int)size;
 }
 
+/* As the client it is the certificate that we were shown; as the server, the one that we show. */
 static int binding_end_point(SSL *session, uint8_t into[TLS_BINDING_MAX])
 {
+    if (!SSL_is_server(session)) {
+        X509 *certificate = SSL_get_peer_certificate(session);
+        uint32_t size = certificate != NULL ? tls_end_point(certificate, into) : 0;
+        X509_free(certificate);
+        return size > 0 ? (int)size : -ENOTSUP;
+    }
     const struct tls_identity *identity = SSL_CTX_get_app_data(SSL_get_SSL_CTX(session));
     assert(identity != NULL);
     if (identity->end_point_size == 0)

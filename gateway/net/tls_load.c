@@ -68,20 +68,19 @@ static const char *load_certificates(SSL_CTX *context, FILE *file)
 }
 
 /* RFC 5929 section 4.1: the hash of the certificate's own signature, but nothing weaker than SHA-256. */
-static void load_end_point(struct tls_identity *identity)
+uint32_t tls_end_point(X509 *certificate, uint8_t into[TLS_BINDING_MAX])
 {
     int digest_nid = NID_undef;
     int key_nid = NID_undef;
     unsigned size = 0;
-    if (OBJ_find_sigid_algs(X509_get_signature_nid(identity->certificate), &digest_nid, &key_nid) != 1)
-        return;
+    if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &digest_nid, &key_nid) != 1)
+        return 0;
     if (digest_nid == NID_md5 || digest_nid == NID_sha1)
         digest_nid = NID_sha256;
     const EVP_MD *digest = digest_nid == NID_undef ? NULL : EVP_get_digestbynid(digest_nid);
-    if (digest == NULL || EVP_MD_size(digest) > sizeof(identity->end_point))
-        return;
-    if (X509_digest(identity->certificate, digest, identity->end_point, &size) == 1)
-        identity->end_point_size = size;
+    if (digest == NULL || EVP_MD_size(digest) > TLS_BINDING_MAX)
+        return 0;
+    return X509_digest(certificate, digest, into, &size) == 1 ? size : 0;
 }
 
 int tls_load_certificate(struct tls_identity *identity, const char *path, char *error, size_t error_size)
@@ -97,7 +96,7 @@ int tls_load_certificate(struct tls_identity *identity, const char *path, char *
     identity->certificate = SSL_CTX_get0_certificate(identity->context);
     assert(identity->certificate != NULL);
     X509_up_ref(identity->certificate);
-    load_end_point(identity);
+    identity->end_point_size = tls_end_point(identity->certificate, identity->end_point);
     return 0;
 }
 

@@ -29,61 +29,6 @@ static const struct config_timeouts *timeouts_of(const struct client *client)
     return &client->site->outbound->config->timeouts;
 }
 
-struct job *client_oldest_job(const struct client *client)
-{
-    struct list *link = list_first(&client->jobs);
-    return link == NULL ? NULL : list_entry(link, struct job, link);
-}
-
-/* --- Room --- */
-
-void client_leave_room(struct client *client)
-{
-    struct site *site = client->site;
-
-    if (client->room == CLIENT_ROOM_IDLE)
-        site->idle_count--;
-    else if (client->room == CLIENT_ROOM_HALF)
-        site->half_count--;
-    list_remove(&client->room_link);
-    client->room = CLIENT_ROOM_NONE;
-}
-
-static bool may_begin(const struct client *client)
-{
-    uint32_t limit = client->site->messages_per_connection;
-    return !client->is_retiring && (limit == 0 || client->messages < limit);
-}
-
-/* The content of the one message in flight is all under way, so another's envelope may follow it. */
-static bool can_overlap(const struct client *client)
-{
-    const struct job *job = client_oldest_job(client);
-    return client->state == CLIENT_BUSY && client->gear == GEAR_OVERLAP && client->job_count == 1 &&
-           job != NULL && job->state == JOB_ENDED;
-}
-
-void client_update_room(struct client *client)
-{
-    struct site *site = client->site;
-
-    client_leave_room(client);
-    if (!may_begin(client))
-        return;
-    if (client->state == CLIENT_READY) {
-        client->room = CLIENT_ROOM_IDLE;
-        list_push_front(&site->idle, &client->room_link);
-        site->idle_count++;
-    } else if (can_overlap(client)) {
-        client->room = CLIENT_ROOM_HALF;
-        list_push_back(&site->half, &client->room_link);
-        site->half_count++;
-    } else {
-        return;
-    }
-    site_touch(site);
-}
-
 /* --- Deadlines --- */
 
 static uint32_t command_timeout_ms(const struct client *client, enum client_command_kind kind)
@@ -100,6 +45,12 @@ static uint32_t command_timeout_ms(const struct client *client, enum client_comm
     return timeouts->outbound_mail_ms;
 }
 
+/* The command whose reply settles the message. */
+static bool is_end(enum client_command_kind kind)
+{
+    return kind == COMMAND_END || kind == COMMAND_BDAT;
+}
+
 void client_arm(struct client *client)
 {
     const struct client_command *head = command_queue_head(&client->commands);
@@ -108,7 +59,7 @@ void client_arm(struct client *client)
     assert(client->state != CLIENT_CLOSING);
     if (head == NULL) {
         ms = timeouts_of(client)->outbound_idle_ms;
-    } else if (head->kind == COMMAND_END &&
+    } else if (is_end(head->kind) &&
                (head->job->state == JOB_CONTENT || conn_pending_bytes(&client->conn) > 0)) {
         ms = timeouts_of(client)->outbound_block_ms; /* from one piece that the peer takes to the next */
     } else {
@@ -119,12 +70,30 @@ void client_arm(struct client *client)
 
 /* --- Progress --- */
 
+void client_count_queued(struct client *client, uint64_t size)
+{
+    client->queued_bytes += size;
+    COUNTER_ADD(client->site->outbound->options.counters, bytes_sent, size);
+}
+
+/* Nothing pending may also mean that the connection dropped it; on_drained knows better. */
+void client_note_taken(struct client *client)
+{
+    size_t pending = conn_pending_bytes(&client->conn);
+
+    if (pending == 0 || pending > client->queued_bytes)
+        return;
+    uint64_t taken = client->queued_bytes - pending;
+    if (taken > client->taken_bytes)
+        client->taken_bytes = taken;
+}
+
 void client_ready(struct client *client)
 {
     struct site *site = client->site;
 
-    client->gear = client->features & SMTP_EXT_PIPELINING ? client->endpoint->gear_max : GEAR_LOCKSTEP;
     client->ready_us = loop_now_us(client->site->outbound->options.loop);
+    client->gear = client_choose_gear(client);
     client->endpoint->established++;
     assert(site->connecting > 0);
     site->connecting--;
@@ -149,7 +118,7 @@ void client_job_done(struct client *client, struct job *job)
     assert(command_queue_head(&client->commands) == NULL);
     list_remove(&client->feeding_link);
     client_enter(client, CLIENT_READY);
-    if (may_begin(client))
+    if (client_may_begin(client))
         client_update_room(client);
     else
         client_say_quit(client);
@@ -160,6 +129,7 @@ void client_content_progress(struct client *client, struct job *job)
     struct outbound *outbound = client->site->outbound;
 
     assert(job->client == client);
+    client_note_taken(client);
     if (client->state != CLIENT_BUSY || (job->state != JOB_CONTENT && job->state != JOB_ENDED))
         return;
     if (list_is_empty(&client->feeding_link))
@@ -168,11 +138,13 @@ void client_content_progress(struct client *client, struct job *job)
 
 void client_feed(struct client *client)
 {
-    struct job *job = client_oldest_job(client);
+    struct job *job = client_newest_job(client);
 
     assert(client->state == CLIENT_BUSY && job != NULL);
     if (job->state == JOB_CONTENT)
         client_say_content(client, job);
+    else if (client->gear == GEAR_STREAM && client->room == CLIENT_ROOM_NONE)
+        client_update_room(client); /* what was unsent may have been too much */
     if (client->state != CLIENT_CLOSING)
         client_arm(client);
 }
@@ -288,7 +260,8 @@ static void on_drained(struct conn *conn)
     struct client *client = client_of(conn);
     const struct client_command *head = command_queue_head(&client->commands);
 
-    if (client->state == CLIENT_BUSY && head != NULL && head->kind == COMMAND_END)
+    client->taken_bytes = client->queued_bytes;
+    if (client->state == CLIENT_BUSY && head != NULL && is_end(head->kind))
         client_arm(client);
 }
 

@@ -3,7 +3,8 @@
  * messages in the highest gear that the peer can stand, then QUIT. It lives from client_open until its
  * connection is closed. Worker's thread only.
  *
- * client.c holds its life, dialogue.c what each reply means, transaction.c what is said.
+ * client.c holds its life, client_room.c how much it takes, client_end.c how it ends, dialogue.c what each
+ * reply means, transaction.c what is said.
  */
 #pragma once
 
@@ -35,7 +36,7 @@ enum client_state {
     CLIENT_GREETING,
     CLIENT_HELLO,
     CLIENT_READY, /* no message in flight */
-    CLIENT_BUSY,  /* one or two */
+    CLIENT_BUSY,  /* one or more */
     CLIENT_QUITTING,
     CLIENT_CLOSING,
     CLIENT_STATE_COUNT,
@@ -60,7 +61,12 @@ enum client_end {
     CLIENT_END_BROKEN,  /* the peer said what makes no sense */
 };
 
-enum { CLIENT_REPLY_MAX = 480 /* octets that are kept of a reply of several lines */ };
+enum {
+    CLIENT_REPLY_MAX = 480,              /* octets that are kept of a reply of several lines */
+    CLIENT_RESETS_MAX = 10,              /* Exim closes at the next one that no accepted message excuses */
+    CLIENT_STREAM_MESSAGES = 8,          /* in flight in gear 4 */
+    CLIENT_STREAM_UNSENT_MAX = 256 << 10 /* octets not taken by the kernel: nothing more is begun then */
+};
 
 struct client {
     struct conn conn;
@@ -69,19 +75,23 @@ struct client {
     struct list site_link;    /* in site.sessions */
     struct list room_link;    /* in site.idle or site.half */
     struct list feeding_link; /* in outbound.feeding */
-    struct list jobs;         /* in flight, oldest first: at most two */
+    struct list jobs;         /* in flight, oldest first */
     uint32_t job_count;
     enum client_state state;
     enum client_room room;
     enum gear gear;
     uint32_t features; /* SMTP_EXT_* */
     uint64_t size_limit;
-    uint64_t ready_us;   /* monotonic: when it became ready; 0: not yet */
-    uint32_t messages;   /* begun */
-    uint32_t concluded;  /* that the peer answered for */
-    bool is_retiring;    /* no further messages */
-    bool needs_reset;    /* the peer may believe in a transaction that we gave up */
-    struct job *current; /* whose reply is being read; NULL: none */
+    uint64_t ready_us;     /* monotonic: when it became ready; 0: not yet */
+    uint64_t queued_bytes; /* handed to the connection since it was opened */
+    uint64_t taken_bytes;  /* of them, those that the kernel is known to have taken */
+    uint32_t messages;     /* begun */
+    uint32_t concluded;    /* that the peer answered for */
+    uint32_t resets;       /* RSET commands answered that no accepted message excuses */
+    bool has_free_reset;   /* a message was accepted since the last RSET */
+    bool is_retiring;      /* no further messages */
+    bool needs_reset;      /* the peer may believe in a transaction that we gave up */
+    struct job *current;   /* whose reply is being read; NULL: none */
     struct command_queue commands;
     struct smtp_reply_parser parser;
     uint16_t reply_size;  /* of the lines before the last */
@@ -122,8 +132,25 @@ void client_ready(struct client *client);
  * words. */
 void client_end_waiting(struct client *client, enum client_end end, const char *what);
 
-/* The one whose replies come next, or NULL. */
+/* client_room.c: the one whose replies come next, or NULL. */
 struct job *client_oldest_job(const struct client *client);
+
+/* The one whose octets were queued last, or NULL; only it can have more to be queued. */
+struct job *client_newest_job(const struct client *client);
+
+/* From what the peer announced, and what its endpoint has shown. */
+enum gear client_choose_gear(const struct client *client);
+
+/* Neither retiring nor at its limit of messages; nor would each message in flight, if refused, cost it one
+ * RSET too many. */
+bool client_may_begin(const struct client *client);
+
+/* So many octets more were handed to the connection. */
+void client_count_queued(struct client *client, uint64_t size);
+
+/* Notes how much of that the kernel has taken, while that can be known: when a connection breaks, what it had
+ * queued vanishes. */
+void client_note_taken(struct client *client);
 
 /* Out of the site's lists of those with room. */
 void client_leave_room(struct client *client);
@@ -140,6 +167,7 @@ void client_on_reply(struct client *client, uint16_t code, struct smtp_slice rep
 /* transaction.c: what is said. */
 void client_say_hello(struct client *client, enum client_command_kind kind);
 void client_say_quit(struct client *client);
-void client_say_next(struct client *client, struct job *job); /* lock-step: RCPT, DATA, or the job is done */
+/* When each command waits for its reply: RCPT, DATA, BDAT, or the job is done. */
+void client_say_next(struct client *client, struct job *job);
 void client_say_content(struct client *client, struct job *job);
 void client_say_nothing(struct client *client, struct job *job); /* a lone dot */

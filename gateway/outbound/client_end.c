@@ -8,16 +8,26 @@
 
 enum { CLIENT_YOUNG_US = 1000000 }; /* a peer that closes an idle connection so early does not want it */
 
+/* The peer may have all of it. A chunk is not complete before its last octet, so one that did not even reach
+ * the kernel cannot have been taken. */
+static bool may_be_delivered(const struct client *client, const struct job *job)
+{
+    if (job->state != JOB_ENDED)
+        return false;
+    bool is_chunk = job->carrier != CARRIER_DATA && job->delivery->content_size > 0;
+    return !is_chunk || job->end_at <= client->taken_bytes;
+}
+
 /* What becomes of a job when its client ends before the replies are complete. `is_current`: the peer's last
  * words were about it. */
-static void give_up_job(struct job *job, enum client_end end, bool is_current, bool is_first,
-                        struct smtp_slice reply)
+static void give_up_job(struct client *client, struct job *job, enum client_end end, bool is_current,
+                        bool is_first, struct smtp_slice reply)
 {
-    bool has_begun = job->answered > 0 || job->state == JOB_CONTENT;
+    bool has_begun = job->answered > 0;
 
     if (is_current && end == CLIENT_END_CLOSING)
         outcome_rest(job, QUEUE_DEFER, reply);
-    else if (job->state == JOB_ENDED)
+    else if (may_be_delivered(client, job))
         outcome_rest_unknown(job, reply);
     else if (end == CLIENT_END_STOPPED)
         outcome_rest(job, QUEUE_RETRY, reply);
@@ -41,7 +51,7 @@ static bool give_up_jobs(struct client *client, enum client_end end, struct smtp
     command_queue_deinit(&client->commands, client->site->outbound->options.pool);
     while ((job = client_oldest_job(client)) != NULL) {
         client->job_count--;
-        give_up_job(job, end, has_spoken && job == current, is_first, reply);
+        give_up_job(client, job, end, has_spoken && job == current, is_first, reply);
         is_first = false;
     }
     assert(client->job_count == 0);
@@ -66,11 +76,13 @@ void client_end(struct client *client, enum client_end end, struct smtp_slice re
 {
     enum client_state was = client->state;
     struct site *site = client->site;
+    uint64_t now_us = loop_now_us(site->outbound->options.loop);
 
     if (was == CLIENT_CLOSING)
         return;
-    if (client->job_count == 2 && (end == CLIENT_END_LOST || end == CLIENT_END_BROKEN))
-        endpoint_overlap_broke(client->endpoint);
+    client_note_taken(client);
+    if (client->job_count >= 2 && end >= CLIENT_END_LOST)
+        endpoint_broke(client->endpoint, client->gear, client->ready_us, now_us);
     else if (end == CLIENT_END_DONE)
         client->endpoint->breaks = 0;
     client_enter(client, CLIENT_CLOSING);

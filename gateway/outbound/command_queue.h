@@ -19,6 +19,7 @@ struct pool;
     X(RCPT, "RCPT", outbound_rcpt_ms)                                                                        \
     X(DATA, "DATA", outbound_data_ms)                                                                        \
     X(END, "end of content", outbound_end_ms)                                                                \
+    X(BDAT, "BDAT", outbound_end_ms)                                                                         \
     X(QUIT, "QUIT", outbound_quit_ms)
 
 enum client_command_kind {
@@ -28,7 +29,7 @@ enum client_command_kind {
 };
 
 struct client_command {
-    struct job *job; /* of MAIL, RCPT, DATA and END */
+    struct job *job; /* of MAIL, RCPT, DATA, END and BDAT */
     uint32_t target; /* of RCPT */
     enum client_command_kind kind;
 };

@@ -63,8 +63,20 @@ static void on_hello(struct client *client, struct client_command command, uint1
 static void on_reset(struct client *client, struct client_command command, uint16_t code,
                      struct smtp_slice reply)
 {
-    if (!is_positive(code))
+    if (!is_positive(code)) {
         break_off(client, command.kind, reply);
+        return;
+    }
+    if (!client->has_free_reset)
+        client->resets++;
+    client->has_free_reset = false;
+}
+
+/* The peer contradicts what it announced, or what it was told: it cannot follow in this gear. */
+static void lose_way(struct client *client, enum client_command_kind kind, struct smtp_slice reply)
+{
+    endpoint_confused(client->endpoint, client->gear, loop_now_us(client->site->outbound->options.loop));
+    break_off(client, kind, reply);
 }
 
 static void on_mail(struct client *client, struct client_command command, uint16_t code,
@@ -72,7 +84,9 @@ static void on_mail(struct client *client, struct client_command command, uint16
 {
     struct job *job = command.job;
 
-    if (is_negative(code)) {
+    if (code == 503 && client->gear == GEAR_STREAM && client->concluded > 0) {
+        lose_way(client, command.kind, reply);
+    } else if (is_negative(code)) {
         outcome_rest_by_reply(job, code, reply);
         job->mail_refused = true;
         if (client->gear == GEAR_LOCKSTEP) {
@@ -103,7 +117,8 @@ static void on_rcpt(struct client *client, struct client_command command, uint16
         else
             outcome_by_reply(job, &job->delivery->targets[command.target], code, reply);
     }
-    if (client->gear == GEAR_LOCKSTEP)
+    bool is_last = command_queue_head(&client->commands) == NULL;
+    if (client->gear == GEAR_LOCKSTEP || (job->carrier == CARRIER_LATE_CHUNK && is_last))
         client_say_next(client, job);
 }
 
@@ -163,9 +178,33 @@ static void on_end(struct client *client, struct client_command command, uint16_
         assert(job->state == JOB_ENDED);
         if (!job->is_for_nobody)
             outcome_rest_by_reply(job, code, reply);
+        if (is_positive(code))
+            client->has_free_reset = true;
         measure_end(client, job);
         client_job_done(client, job);
     }
+}
+
+/* Recipients were accepted, and yet the peer does not know what to do with the chunk; then it may even read
+ * the content as commands. */
+static bool is_confused(const struct client *client, const struct job *job, uint16_t code)
+{
+    return client->gear == GEAR_STREAM && job->accepted > 0 && code >= 500 && code <= 504 &&
+           !(job->envelope.flags & ENVELOPE_BINARYMIME); /* which could not be sent in any other way */
+}
+
+static void on_chunk(struct client *client, struct client_command command, uint16_t code,
+                     struct smtp_slice reply)
+{
+    struct job *job = command.job;
+
+    if (is_confused(client, job, code)) {
+        lose_way(client, command.kind, reply);
+        return;
+    }
+    if (is_positive(code) && client->job_count == 1)
+        client->needs_reset = false;
+    on_end(client, command, code, reply);
 }
 
 static void on_quit(struct client *client, struct client_command command, uint16_t code,
@@ -180,7 +219,8 @@ typedef void reply_reader(struct client *client, struct client_command command, 
 static reply_reader *const readers[] = {
     [COMMAND_GREETING] = on_greeting, [COMMAND_EHLO] = on_hello, [COMMAND_HELO] = on_hello,
     [COMMAND_RSET] = on_reset,        [COMMAND_MAIL] = on_mail,  [COMMAND_RCPT] = on_rcpt,
-    [COMMAND_DATA] = on_data,         [COMMAND_END] = on_end,    [COMMAND_QUIT] = on_quit,
+    [COMMAND_DATA] = on_data,         [COMMAND_END] = on_end,    [COMMAND_BDAT] = on_chunk,
+    [COMMAND_QUIT] = on_quit,
 };
 
 void client_on_reply(struct client *client, uint16_t code, struct smtp_slice reply)

@@ -12,7 +12,7 @@ void endpoint_init(struct endpoint *endpoint, const char *name, const struct soc
     struct sockaddr_storage literal;
 
     assert(name != NULL && address_size((const struct sockaddr *)address) > 0);
-    *endpoint = (struct endpoint){.address = *address, .gear_max = GEAR_OVERLAP};
+    *endpoint = (struct endpoint){.address = *address, .gear_max = GEAR_STREAM};
     address_format((const struct sockaddr *)address, where);
     if (parse_ip(name, 25, &literal) == 0)
         snprintf(endpoint->text, sizeof(endpoint->text), "%s", where);
@@ -36,10 +36,32 @@ void endpoint_succeed(struct endpoint *endpoint)
     endpoint->left_out_until_us = 0;
 }
 
-void endpoint_overlap_broke(struct endpoint *endpoint)
+enum gear endpoint_gear(struct endpoint *endpoint, uint64_t now_us)
 {
-    assert(endpoint->gear_max >= GEAR_LOCKSTEP);
+    if (endpoint->gear_max < GEAR_STREAM && now_us - endpoint->lowered_us >= ENDPOINT_GEAR_REST_US) {
+        endpoint->gear_max = GEAR_STREAM;
+        endpoint->breaks = 0;
+    }
+    return endpoint->gear_max;
+}
+
+void endpoint_confused(struct endpoint *endpoint, enum gear gear, uint64_t now_us)
+{
+    assert(endpoint->gear_max >= GEAR_ENVELOPE);
+    if (gear > endpoint->gear_max || gear <= GEAR_ENVELOPE)
+        return; /* it is lowered already, or cannot be */
+    endpoint->gear_max = gear - 1;
+    endpoint->lowered_us = now_us;
+    endpoint->breaks = 0;
+}
+
+void endpoint_broke(struct endpoint *endpoint, enum gear gear, uint64_t ready_us, uint64_t now_us)
+{
+    assert(ready_us <= now_us);
+    if (endpoint->broke_us != 0 && ready_us <= endpoint->broke_us)
+        return;
+    endpoint->broke_us = now_us;
     endpoint->breaks++;
-    if (endpoint->breaks >= ENDPOINT_BREAKS_MAX && endpoint->gear_max == GEAR_OVERLAP)
-        endpoint->gear_max = GEAR_ENVELOPE;
+    if (endpoint->breaks >= ENDPOINT_BREAKS_MAX)
+        endpoint_confused(endpoint, gear, now_us);
 }

@@ -11,7 +11,7 @@
 
 enum {
     ENDPOINT_TEXT_SIZE = 256 + ADDRESS_TEXT_SIZE,
-    ENDPOINT_BREAKS_MAX = 2, /* conversations that broke in gear 3 before gear 2 is taken */
+    ENDPOINT_BREAKS_MAX = 2, /* conversations that broke in a gear before the one below is taken */
 };
 
 /* How much of a conversation goes out in one flight; see README.md. */
@@ -19,7 +19,10 @@ enum gear {
     GEAR_LOCKSTEP = 1,
     GEAR_ENVELOPE = 2,
     GEAR_OVERLAP = 3,
+    GEAR_STREAM = 4,
 };
+
+#define ENDPOINT_GEAR_REST_US UINT64_C(3600000000) /* after which a gear that was given up is tried again */
 
 struct endpoint {
     struct sockaddr_storage address;
@@ -27,7 +30,9 @@ struct endpoint {
     uint64_t left_out_until_us;    /* monotonic; 0: may be tried */
     uint32_t backoff_ms;           /* the last one; 0: none since the last success */
     uint32_t established;          /* sessions that got beyond the greeting */
-    uint32_t breaks; /* while two messages were in flight, since a conversation that ended well */
+    uint32_t breaks;     /* while several messages were in flight, since a conversation that ended well */
+    uint64_t broke_us;   /* monotonic: the last of them; 0: none */
+    uint64_t lowered_us; /* monotonic: when gear_max was last lowered */
     enum gear gear_max;
 };
 
@@ -45,5 +50,14 @@ void endpoint_fail(struct endpoint *endpoint, uint64_t now_us, uint32_t first_ms
 /* It took or refused a message in good order. */
 void endpoint_succeed(struct endpoint *endpoint);
 
-/* A conversation broke with two messages in flight: some peers cannot stand that. */
-void endpoint_overlap_broke(struct endpoint *endpoint);
+/* The highest gear for a new conversation. */
+enum gear endpoint_gear(struct endpoint *endpoint, uint64_t now_us);
+
+/*
+ * A conversation in this gear, ready since `ready_us`, broke with several messages in flight: some peers
+ * cannot stand that. All that broke at one moment count as one, as a peer that restarts breaks them all.
+ */
+void endpoint_broke(struct endpoint *endpoint, enum gear gear, uint64_t ready_us, uint64_t now_us);
+
+/* The peer lost its way among what was sent in this gear. */
+void endpoint_confused(struct endpoint *endpoint, enum gear gear, uint64_t now_us);

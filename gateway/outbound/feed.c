@@ -141,6 +141,7 @@ static void send_from_memory(struct job *job, const struct queue_piece *piece)
     for (uint32_t sent = 0; sent < piece->size;) {
         uint32_t size = piece->size - sent < FEED_SEND_MAX ? piece->size - sent : FEED_SEND_MAX;
         job->holds++;
+        client_count_queued(job->client, size);
         conn_send_ref(&job->client->conn, bytes + sent, size, &job->ref);
         sent += size;
     }
@@ -157,6 +158,7 @@ static enum feed_state send_from_window(struct job *job)
     window->state = WINDOW_SENDING;
     job->holds++;
     const char *content = (const char *)window->read.buffer + window->read.range.skip;
+    client_count_queued(job->client, window->read.piece->size);
     conn_send_ref(&job->client->conn, content, window->read.piece->size, &window->ref);
     return FEED_ALL;
 }

@@ -18,17 +18,25 @@ struct client;
 struct site;
 
 /*
- *     WAITING ──▶ ENVELOPE ──354──▶ CONTENT ──all queued──▶ ENDED ──reply──▶ OVER
+ *                          354,
+ *     WAITING ──▶ ENVELOPE ─or BDAT─▶ CONTENT ─all queued─▶ ENDED ──reply──▶ OVER
  *        │            │                │                                      ▲
  *        └────────────┴────────────────┴──refused, lost, given up─────────────┘
  */
 enum job_state {
     JOB_WAITING,  /* for a session */
-    JOB_ENVELOPE, /* MAIL, RCPT, DATA */
+    JOB_ENVELOPE, /* MAIL, RCPT, DATA or BDAT */
     JOB_CONTENT,  /* content is being queued to the connection */
-    JOB_ENDED,    /* the final dot is queued */
+    JOB_ENDED,    /* its last octet is queued */
     JOB_OVER,     /* every target has its outcome; waits for its memory to come back */
     JOB_STATE_COUNT,
+};
+
+/* How the content travels. */
+enum job_carrier {
+    CARRIER_DATA,       /* after a 354, up to the lone dot */
+    CARRIER_CHUNK,      /* BDAT and all octets in one flight with the recipients */
+    CARRIER_LATE_CHUNK, /* BDAT and all octets once the recipients are answered */
 };
 
 struct job {
@@ -42,7 +50,8 @@ struct job {
     struct envelope envelope;
     struct feed_window *windows; /* FEED_WINDOWS of them, once a piece has to be read */
     uint64_t began_ms;           /* wall: when a session took it */
-    uint64_t ended_us;           /* monotonic: when the dot was queued */
+    uint64_t ended_us;           /* monotonic: when the last octet was queued */
+    uint64_t end_at;             /* client.queued_bytes then */
     uint32_t holds;              /* sends and reads that use its memory */
     uint32_t accepted;           /* recipients */
     uint32_t answered;           /* RCPT commands */
@@ -50,6 +59,7 @@ struct job {
     uint32_t next_piece;         /* to be sent */
     uint32_t next_read;          /* to be read, if it is not in memory */
     enum job_state state;
+    enum job_carrier carrier;
     bool is_guest; /* another worker's */
     bool mail_refused;
     bool is_for_nobody; /* the dot only ends a DATA that should not have been accepted */

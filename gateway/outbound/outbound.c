@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gateway/base/panic.h"
+#include "gateway/message/recipient.h"
 #include "gateway/outbound/client.h"
 #include "gateway/outbound/job.h"
 #include "gateway/outbound/lane.h"
@@ -81,11 +82,12 @@ static struct site *find_site(struct outbound *outbound, const char *domain, siz
 /* The domain of an address; what has none (<postmaster>) is ours. */
 static struct site *find_site_of(struct outbound *outbound, const struct queue_target *target)
 {
-    const char *at = memrchr(target->address, '@', target->size);
+    struct smtp_slice address = recipient_decode(target->address, target->size).address;
+    const char *at = address.size > 0 ? memrchr(address.data, '@', address.size) : NULL;
 
     if (at == NULL)
         return find_site(outbound, outbound->config->hostname, strlen(outbound->config->hostname));
-    return find_site(outbound, at + 1, (size_t)(target->address + target->size - at - 1));
+    return find_site(outbound, at + 1, (size_t)(address.data + address.size - at - 1));
 }
 
 static void map_lane(struct outbound *outbound, struct lane_link *link)

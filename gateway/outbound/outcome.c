@@ -2,11 +2,18 @@
 
 #include <assert.h>
 
+#include "gateway/message/recipient.h"
 #include "gateway/outbound/site.h"
 
 static uint64_t span_ms(uint64_t from_ms, uint64_t to_ms)
 {
     return to_ms > from_ms ? to_ms - from_ms : 0; /* the wall clock may have been set back */
+}
+
+static void log_recipient(struct log_line *line, const struct queue_target *target)
+{
+    struct recipient recipient = recipient_decode(target->address, target->size);
+    log_path(line, "to", recipient.address.data, recipient.address.size);
 }
 
 static void log_outcome(const struct job *job, const struct queue_target *target, enum log_event event,
@@ -23,7 +30,7 @@ static void log_outcome(const struct job *job, const struct queue_target *target
         return;
     log_id(&line, delivery->id);
     log_path(&line, "from", job->envelope.sender.data, job->envelope.sender.size);
-    log_path(&line, "to", target->address, target->size);
+    log_recipient(&line, target);
     log_u64(&line, "size", delivery->content_size);
     log_text(&line, "site", job->site->name);
     log_text(&line, "host", job->host);
@@ -114,7 +121,7 @@ static void log_expired(struct outbound *outbound, const struct queue_delivery *
     log_id(&line, delivery->id);
     if (envelope_decode(delivery->meta, delivery->meta_size, &envelope) == 0)
         log_path(&line, "from", envelope.sender.data, envelope.sender.size);
-    log_path(&line, "to", target->address, target->size);
+    log_recipient(&line, target);
     log_u64(&line, "size", delivery->content_size);
     log_text(&line, "site", site_name);
     log_u64(&line, "attempt", delivery->attempt);

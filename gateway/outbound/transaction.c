@@ -1,67 +1,14 @@
 /* What a client says: the commands of a message in flights as large as the gear allows, and its content. */
 #include <assert.h>
-#include <string.h>
 
+#include "gateway/message/recipient.h"
 #include "gateway/outbound/client.h"
 #include "gateway/outbound/feed.h"
+#include "gateway/outbound/flight.h"
 #include "gateway/outbound/outcome.h"
+#include "gateway/outbound/screen.h"
 #include "gateway/outbound/site.h"
-
-/* --- A flight: commands that are collected before they are handed to the connection --- */
-
-enum { FLIGHT_SIZE = 4096 };
-
-struct flight {
-    struct client *client;
-    size_t size;
-    char bytes[FLIGHT_SIZE];
-};
-
-static void count_sent(struct client *client, uint64_t size)
-{
-    COUNTER_ADD(client->site->outbound->options.counters, bytes_sent, size);
-}
-
-/* Its bytes stay as they are: there is nothing to clear. */
-static void flight_begin(struct flight *flight, struct client *client)
-{
-    flight->client = client;
-    flight->size = 0;
-}
-
-static void flight_end(struct flight *flight)
-{
-    if (flight->size > 0)
-        conn_send_copy(&flight->client->conn, flight->bytes, flight->size);
-    count_sent(flight->client, flight->size);
-    flight->size = 0;
-}
-
-static void flight_add(struct flight *flight, const char *bytes, size_t size)
-{
-    if (FLIGHT_SIZE - flight->size < size)
-        flight_end(flight);
-    assert(size <= FLIGHT_SIZE);
-    memcpy(flight->bytes + flight->size, bytes, size);
-    flight->size += size;
-}
-
-static void flight_text(struct flight *flight, const char *text)
-{
-    flight_add(flight, text, strlen(text));
-}
-
-static void flight_number(struct flight *flight, uint64_t number)
-{
-    char digits[20];
-    size_t first = sizeof(digits);
-
-    do {
-        digits[--first] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    flight_add(flight, digits + first, sizeof(digits) - first);
-}
+#include "proto/command.h"
 
 static void expect(struct client *client, enum client_command_kind kind, struct job *job, uint32_t target)
 {
@@ -91,37 +38,91 @@ void client_say_quit(struct client *client)
     client_update_room(client);
     expect(client, COMMAND_QUIT, NULL, 0);
     conn_send_static(&client->conn, "QUIT\r\n", 6);
+    client_count_queued(client, 6);
     client_arm(client);
 }
 
-/* The form on the wire is the form stored, so the size is exact (RFC 1870 §3). A peer without 8BITMIME gets
- * 8-bit content as it is: nearly all can stand it, and a relay may not rewrite a signed message. */
+/* BODY, RFC 6152 §3 and 3030 §3. */
+static void add_body(struct flight *flight, uint32_t flags)
+{
+    if (flags & ENVELOPE_BINARYMIME)
+        flight_text(flight, " BODY=BINARYMIME");
+    else if ((flags & (ENVELOPE_HAS_8BIT | ENVELOPE_8BITMIME)) &&
+             (flight->client->features & SMTP_EXT_8BITMIME))
+        flight_text(flight, " BODY=8BITMIME");
+}
+
+/* RET and ENVID, RFC 3461 §4.3 and §4.4. */
+static void add_return(struct flight *flight, const struct envelope *envelope)
+{
+    if (envelope->flags & ENVELOPE_RET_FULL)
+        flight_text(flight, " RET=FULL");
+    else if (envelope->flags & ENVELOPE_RET_HDRS)
+        flight_text(flight, " RET=HDRS");
+    if (envelope->envid.size > 0) {
+        flight_text(flight, " ENVID=");
+        flight_slice(flight, envelope->envid);
+    }
+}
+
+/* The form on the wire is the form stored, so the size is exact (RFC 1870 §3). */
 static void add_mail(struct flight *flight, struct job *job)
 {
     struct client *client = flight->client;
-    const uint32_t is_8bit = ENVELOPE_HAS_8BIT | ENVELOPE_8BITMIME;
 
     flight_text(flight, "MAIL FROM:<");
-    flight_add(flight, job->envelope.sender.data, job->envelope.sender.size);
+    flight_slice(flight, job->envelope.sender);
     flight_text(flight, ">");
     if (client->features & SMTP_EXT_SIZE) {
         flight_text(flight, " SIZE=");
         flight_number(flight, job->delivery->content_size);
     }
-    if ((client->features & SMTP_EXT_8BITMIME) && (job->envelope.flags & is_8bit))
-        flight_text(flight, " BODY=8BITMIME");
+    add_body(flight, job->envelope.flags);
+    if (job->envelope.flags & ENVELOPE_SMTPUTF8)
+        flight_text(flight, " SMTPUTF8");
+    if (client->features & SMTP_EXT_DSN)
+        add_return(flight, &job->envelope);
     flight_text(flight, "\r\n");
     expect(client, COMMAND_MAIL, job, 0);
+}
+
+/* NOTIFY and ORCPT, RFC 3461 §4.1 and §4.2. */
+static void add_notify(struct flight *flight, const struct recipient *recipient)
+{
+    static const struct {
+        uint8_t bit;
+        const char *word;
+    } wishes[] = {{SMTP_NOTIFY_NEVER, "NEVER"},
+                  {SMTP_NOTIFY_SUCCESS, "SUCCESS"},
+                  {SMTP_NOTIFY_FAILURE, "FAILURE"},
+                  {SMTP_NOTIFY_DELAY, "DELAY"}};
+    const char *separator = " NOTIFY=";
+
+    for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
+        if (!(recipient->notify & wishes[i].bit))
+            continue;
+        flight_text(flight, separator);
+        flight_text(flight, wishes[i].word);
+        separator = ",";
+    }
+    if (recipient->orcpt.size > 0) {
+        flight_text(flight, " ORCPT=");
+        flight_slice(flight, recipient->orcpt);
+    }
 }
 
 static void add_rcpt(struct flight *flight, struct job *job, uint32_t index)
 {
     const struct queue_target *target = &job->delivery->targets[index];
+    struct recipient recipient = recipient_decode(target->address, target->size);
 
     assert(target->outcome == QUEUE_RETRY);
     flight_text(flight, "RCPT TO:<");
-    flight_add(flight, target->address, target->size);
-    flight_text(flight, ">\r\n");
+    flight_slice(flight, recipient.address);
+    flight_text(flight, ">");
+    if (flight->client->features & SMTP_EXT_DSN)
+        add_notify(flight, &recipient);
+    flight_text(flight, "\r\n");
     expect(flight->client, COMMAND_RCPT, job, index);
 }
 
@@ -131,65 +132,63 @@ static void add_data(struct flight *flight, struct job *job)
     expect(flight->client, COMMAND_DATA, job, 0);
 }
 
+/* All of the content in one chunk (RFC 3030 §2); its size is that of the octets that will follow. */
+static void add_chunk(struct flight *flight, struct job *job)
+{
+    const struct queue_delivery *delivery = job->delivery;
+    uint64_t size = 0;
+
+    for (uint32_t i = 0; i < delivery->piece_count; i++)
+        size += delivery->pieces[i].size;
+    flight_text(flight, "BDAT ");
+    flight_number(flight, size);
+    flight_text(flight, " LAST\r\n");
+    expect(flight->client, COMMAND_BDAT, job, 0);
+    flight->client->needs_reset = true; /* unless it is taken: a refused chunk leaves the transaction open */
+}
+
 void client_say_next(struct client *client, struct job *job)
 {
     struct flight flight;
     const struct queue_delivery *delivery = job->delivery;
 
     flight_begin(&flight, client);
-    assert(client->gear == GEAR_LOCKSTEP);
+    assert(client->gear == GEAR_LOCKSTEP || job->carrier == CARRIER_LATE_CHUNK);
     assert(job->state == JOB_ENVELOPE);
     while (job->next_target < delivery->target_count &&
            delivery->targets[job->next_target].outcome != QUEUE_RETRY)
         job->next_target++;
     if (job->next_target < delivery->target_count) {
         add_rcpt(&flight, job, job->next_target++);
-    } else if (job->accepted > 0) {
-        add_data(&flight, job);
-    } else {
+    } else if (job->accepted == 0) {
         client->needs_reset = true;
         client_job_done(client, job);
+    } else if (job->carrier == CARRIER_DATA) {
+        add_data(&flight, job);
+    } else {
+        add_chunk(&flight, job);
+        flight_end(&flight);
+        client_say_content(client, job);
     }
     flight_end(&flight);
 }
 
 /* --- Envelope --- */
 
-static bool is_sendable(const struct queue_target *target)
+static void add_recipients(struct flight *flight, struct job *job)
 {
-    return target->size > 0 && target->size <= QUEUE_ADDRESS_MAX &&
-           memchr(target->address, '\r', target->size) == NULL &&
-           memchr(target->address, '\n', target->size) == NULL;
-}
+    const struct queue_delivery *delivery = job->delivery;
 
-/* Decides what can be decided without asking the peer. True: nothing is left to ask for. */
-static bool decide_alone(struct client *client, struct job *job)
-{
-    struct queue_delivery *delivery = job->delivery;
-    uint32_t open = 0;
-
-    if (envelope_decode(delivery->meta, delivery->meta_size, &job->envelope) != 0) {
-        outcome_rest(job, QUEUE_DEFER, SMTP_SLICE("4.3.0 stored envelope cannot be read"));
-        return true;
-    }
-    if ((client->features & SMTP_EXT_SIZE) && client->size_limit != 0 &&
-        delivery->content_size > client->size_limit) {
-        outcome_rest(job, QUEUE_DONE, SMTP_SLICE("5.3.4 message is larger than the peer takes"));
-        return true;
-    }
     for (uint32_t i = 0; i < delivery->target_count; i++) {
-        if (!is_sendable(&delivery->targets[i]))
-            outcome_by_reply(job, &delivery->targets[i], 501, SMTP_SLICE("5.1.3 bad address syntax"));
-        else
-            open++;
+        if (delivery->targets[i].outcome == QUEUE_RETRY)
+            add_rcpt(flight, job, i);
     }
-    return open == 0;
+    job->next_target = delivery->target_count;
 }
 
 static void say_envelope(struct client *client, struct job *job)
 {
     struct flight flight;
-    const struct queue_delivery *delivery = job->delivery;
 
     flight_begin(&flight, client);
     if (client->needs_reset) {
@@ -199,13 +198,15 @@ static void say_envelope(struct client *client, struct job *job)
     }
     add_mail(&flight, job);
     if (client->gear > GEAR_LOCKSTEP) {
-        for (uint32_t i = 0; i < delivery->target_count; i++) {
-            if (delivery->targets[i].outcome == QUEUE_RETRY)
-                add_rcpt(&flight, job, i);
-        }
-        add_data(&flight, job);
+        add_recipients(&flight, job);
+        if (job->carrier == CARRIER_DATA)
+            add_data(&flight, job);
+        else if (job->carrier == CARRIER_CHUNK)
+            add_chunk(&flight, job);
     }
     flight_end(&flight);
+    if (job->carrier == CARRIER_CHUNK)
+        client_say_content(client, job);
 }
 
 void client_begin(struct client *client, struct job *job)
@@ -217,7 +218,7 @@ void client_begin(struct client *client, struct job *job)
     assert(job->site == client->site);
     job->host = client->endpoint->text;
     job->began_ms = loop_now_wall_ms(outbound->options.loop);
-    if (decide_alone(client, job)) {
+    if (screen_message(client, job)) {
         job_over(job);
         return;
     }
@@ -257,12 +258,27 @@ static void give_up_content(struct client *client, struct job *job, enum feed_st
     client_end(client, CLIENT_END_CONTENT, reason);
 }
 
+static void say_dot(struct client *client)
+{
+    conn_send_static(&client->conn, ".\r\n", 3);
+    client_count_queued(client, 3);
+}
+
+static void end_content(struct client *client, struct job *job)
+{
+    job->ended_us = loop_now_us(client->site->outbound->options.loop);
+    job->end_at = client->queued_bytes;
+    job_enter(job, JOB_ENDED);
+    client_update_room(client);
+}
+
 void client_say_content(struct client *client, struct job *job)
 {
     assert(client->state == CLIENT_BUSY);
     if (job->state == JOB_ENVELOPE) {
         job_enter(job, JOB_CONTENT);
-        expect(client, COMMAND_END, job, 0);
+        if (job->carrier == CARRIER_DATA)
+            expect(client, COMMAND_END, job, 0);
     }
     enum feed_state state = feed_more(job);
     if (state == FEED_MORE)
@@ -271,20 +287,16 @@ void client_say_content(struct client *client, struct job *job)
         give_up_content(client, job, state);
         return;
     }
-    conn_send_static(&client->conn, ".\r\n", 3);
-    count_sent(client, job->delivery->content_size + 3);
-    job->ended_us = loop_now_us(client->site->outbound->options.loop);
-    job_enter(job, JOB_ENDED);
-    client_update_room(client);
+    if (job->carrier == CARRIER_DATA)
+        say_dot(client);
+    end_content(client, job);
 }
 
 void client_say_nothing(struct client *client, struct job *job)
 {
-    conn_send_static(&client->conn, ".\r\n", 3);
-    count_sent(client, 3);
+    assert(job->carrier == CARRIER_DATA);
+    say_dot(client);
     expect(client, COMMAND_END, job, 0);
     job->is_for_nobody = true;
-    job->ended_us = loop_now_us(client->site->outbound->options.loop);
-    job_enter(job, JOB_ENDED);
-    client_update_room(client);
+    end_content(client, job);
 }

@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests. Everything a test starts is stopped by its fixture, by process id."""
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,13 @@ sys.path.insert(0, os.path.dirname(__file__))
 pytest.register_assert_rewrite("lab")
 
 # pylint: disable=wrong-import-position
-from lab.gateway import BINARY, Gateway
+from lab.certificates import Authority
+from lab.gateway import BINARY, Gateway, add_user
 from lab.machine import disk_folder, free_port, tool, wait_until
 from lab.sink import Sink
+
+# Logins that tests use: the name is the address that it may write from.
+USERS = {"anna@example.com": "correct horse", "bob@example.com": "battery:staple"}
 
 
 def pytest_configure(config):
@@ -46,6 +51,39 @@ def folder():
     path = disk_folder()
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """A folder for what is dear to make, for all tests of a run; servers that gave up root may look into it."""
+    path = pathlib.Path(disk_folder())
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def authority(shared):
+    """A CA that signed `authority.server`, the certificate of relay.example.com."""
+    one = Authority(shared / "ca")
+    one.server = one.issue("server", key="rsa")
+    return one
+
+
+@pytest.fixture(scope="session")
+def users(shared):
+    """The path of a file of users, with those of USERS."""
+    path = str(shared / "users")
+    for name, password in USERS.items():
+        add_user(path, name, password)
+    return path
+
+
+@pytest.fixture
+def open_folder(folder):
+    """The test's folder as a path; servers that gave up root may look into it."""
+    os.chmod(folder, 0o755)
+    return pathlib.Path(folder)
 
 
 def sluice_maker(node, path):

@@ -22,6 +22,9 @@ route "*" {{
 }}
 """
 
+USERS = 'auth {\n    users = "/nonexistent/users"\n}\n'
+CERTIFICATE = 'tls {\n    certificate = "/nonexistent/cert.pem"\n    private_key = "/nonexistent/key.pem"\n}\n'
+
 # name: (what replaces what in GOOD, or is appended; the line that must be named; a word of the complaint)
 WRONG = {
     "unknown option": (('hostname =', 'hostnam ='), 1, "hostnam"),
@@ -41,8 +44,25 @@ WRONG = {
     "bad log format": (None, 10, "format", 'log {\n    format = "xml"\n}\n'),
     "bad log level": (None, 10, "level", 'log {\n    level = "loud"\n}\n'),
     "admin does not work yet": (None, 9, "admin", 'admin {\n    socket = "/run/sluice/admin.sock"\n}\n'),
-    "tls does not work yet": (("    bind", '    tls = "starttls"\n    bind'), 4, "tls"),
-    "auth does not work yet": (("    bind", '    auth = "required"\n    bind'), 4, "auth"),
+    "tls without a certificate": (("    bind", '    tls = "starttls"\n    bind'), 4, "certificate"),
+    "auth without users": (("    bind", '    auth = "required"\n    bind'), 4, "users"),
+    "auth in the clear": (("    bind", '    auth = "required"\n    bind'), 4, "auth_without_tls", USERS),
+    "submission without a login": (("    bind", '    submission = true\n    auth = "optional"\n    bind'), 5,
+                                   "required", USERS),
+    "proxies that nobody named": (("    bind", "    proxy_protocol = true\n    bind"), 4, "proxy_networks"),
+    "proxies for nothing": (("    bind", '    proxy_networks = {"10.0.0.1/32"}\n    bind'), 4, "proxy_protocol"),
+    "everybody a proxy": (("    bind", '    xclient = true\n    proxy_networks = {"0.0.0.0/0"}\n    bind'), 5,
+                          "0.0.0.0/0"),
+    "everybody may relay": (None, 10, "0.0.0.0/0", 'relay {\n    networks = {"0.0.0.0/0"}\n}\n'),
+    "everybody may relay by IPv6": (None, 10, "[::]/0", 'relay {\n    networks = {"[::]/0"}\n}\n'),
+    "fewer keys than certificates": (None, 11, "private_key",
+                                     'tls {\n    certificate = {"/a", "/b"}\n    private_key = {"/c"}\n}\n'),
+    "client certificates without a CA": (("    bind", '    client_certificate = "ask"\n    bind'), 4,
+                                         "client_certificate"),
+    "recipients of a domain of nobody": (None, 9, "example.org", 'recipients "example.org" {\n    file = "/x"\n}\n'),
+    "relaying cannot be tried dry": (None, 10, "relay", 'admission {\n    dry_run = {"relay"}\n}\n'),
+    "a rate of nothing": (None, 9, "planet", 'rate "planet" {\n    connections = 1\n}\n'),
+    "a certificate that is not there": (None, 10, "/nonexistent/cert.pem", CERTIFICATE),
     "mx does not work yet": (("smtp://127.0.0.1:2526", "mx"), 7, "mx"),
 }
 

@@ -4,7 +4,7 @@
 
 #include "proto/data_kernel.h"
 
-/* One content, by every kernel that the CPU can run, against the plain rules. */
+/* One content, in every mode, by every kernel that the CPU can run, against the plain rules. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static smtp_data_kernel *const kernels[] = {
@@ -15,8 +15,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         NULL, /* the best one */
     };
 
-    for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
-        transcript_data_kernel = kernels[i];
+    for (size_t i = 0; i < 2 * sizeof(kernels) / sizeof(kernels[0]); i++) {
+        transcript_data_kernel = kernels[i / 2];
+        transcript_data_mode = i % 2 == 0 ? SMTP_DATA_STRICT : SMTP_DATA_NORMALISE;
         fuzz_check(transcript_run_data, naive_data, data, size);
     }
     return 0;

@@ -14,6 +14,8 @@ from .machine import SANITIZER, free_port, patience, wait_until
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = os.environ.get("SLUICE", str(ROOT / "build/release/gateway/sluice"))
 
+SLUICECTL = os.environ.get("SLUICECTL", str(pathlib.Path(BINARY).parent / "ctl/sluicectl"))
+
 # What a sanitizer or a failed assertion leaves behind, whatever the exit code was.
 REPORTS = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed|panic",
                      re.IGNORECASE)
@@ -28,14 +30,24 @@ def value_text(value):
     return str(value) if isinstance(value, int) else f'"{value}"'
 
 
+def bind_text(host, port):
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def section_text(head, values):
     body = "".join(f"    {name} = {value_text(value)}\n" for name, value in values.items())
     return f"{head} {{\n{body}}}\n"
 
 
+SECTIONS = ("relay", "tls", "auth", "admission", "limits", "queue", "timeouts")
+TITLED = {"sites": "site", "recipients": "recipients", "rates": "rate"}
+
+
 class Gateway:
-    """One gateway. `settings` override single options: listener=…, relay=…, retry=…, limits=…, timeouts=…,
-    queue=…, log=…, site=… are dicts; workers and hostname are values; routes is {pattern: target or list}."""
+    """One gateway. `settings` override single options: listener=…, relay=…, tls=…, auth=…, admission=…, retry=…, limits=…,
+    timeouts=…, queue=…, log=… are dicts; sites=…, recipients=…, rates=… and listeners=… (those besides "smtp", each
+    on a port of its own of the first host) are {title: dict}; workers, hostname and recipient_delimiter are values;
+    routes is {pattern: target or list}."""
 
     def __init__(self, folder, routes, *, name="gateway", hosts=("127.0.0.1",), ports=None, **settings):
         self.folder = pathlib.Path(folder)
@@ -43,6 +55,7 @@ class Gateway:
         self.data = settings.pop("data_dir", str(self.folder / f"{name}.data"))
         self.hosts = hosts
         self.ports = ports or [free_port(host) for host in hosts]
+        self.listener_ports = {name: free_port(hosts[0]) for name in settings.get("listeners", {})}
         self.routes = routes if isinstance(routes, dict) else {"*": routes}
         self.settings = settings
         self.config_path = self.folder / f"{name}.conf"
@@ -61,19 +74,23 @@ class Gateway:
     def config_text(self):
         """The whole config; short retries, so that no test waits for minutes."""
         given = self.settings
-        binds = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in zip(self.hosts, self.ports)]
         text = f'hostname = "{given.get("hostname", "relay.example.com")}"\ndata_dir = "{self.data}"\n'
         text += f'workers = {given.get("workers", 2)}\n'
+        if "recipient_delimiter" in given:
+            text += f'recipient_delimiter = "{given["recipient_delimiter"]}"\n'
+        binds = [bind_text(host, port) for host, port in zip(self.hosts, self.ports)]
         text += section_text('listener "smtp"', {"bind": binds, **given.get("listener", {})})
-        if "relay" in given:
-            text += section_text("relay", given["relay"])
+        for name, values in given.get("listeners", {}).items():
+            text += section_text(f'listener "{name}"',
+                                 {"bind": bind_text(self.hosts[0], self.listener_ports[name]), **values})
         for pattern, target in self.routes.items():
             text += section_text(f'route "{pattern}"', {"to": target})
-        for site, limits in given.get("sites", {}).items():
-            text += section_text(f'site "{site}"', limits)
+        for setting, head in TITLED.items():
+            for title, values in given.get(setting, {}).items():
+                text += section_text(f'{head} "{title}"', values)
         text += section_text("retry", {"schedule": ["1s"], "max_age": "1h", **given.get("retry", {})})
         text += section_text("log", {"format": "json", "level": "info", **given.get("log", {})})
-        for head in ("limits", "queue", "timeouts"):
+        for head in SECTIONS:
             if head in given:
                 text += section_text(head, given[head])
         return text
@@ -102,8 +119,14 @@ class Gateway:
         def is_listening():
             assert self.process.poll() is None, f"the gateway ended at start, exit code {self.process.returncode}"
             return len(self.events("listen")) >= 1 and all(
-                can_connect(host, port) for host, port in zip(self.hosts, self.ports))
+                can_connect(host, port) for host, port in self.addresses())
         wait_until(is_listening, seconds, "the gateway's listen event")
+
+    def addresses(self):
+        return [*zip(self.hosts, self.ports), *((self.hosts[0], port) for port in self.listener_ports.values())]
+
+    def port_of(self, listener):
+        return self.ports[0] if listener == "smtp" else self.listener_ports[listener]
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -205,8 +228,15 @@ class Gateway:
 
     # -- talking to it ---------------------------------------------------------------------------------------
 
-    def client(self, **options):
-        return Client(self.hosts[0], self.port, **options)
+    def client(self, listener="smtp", **options):
+        return Client(self.hosts[0], self.port_of(listener), **options)
+
+    def reload(self):
+        """SIGHUP with the config as `settings` say now; the event that tells how it went."""
+        self.write_config()
+        before = len(self.events("reload"))
+        self.signal(signal.SIGHUP)
+        return self.wait_event("reload", count=before + 1)[-1]
 
 
 def parse_event(line):
@@ -225,3 +255,11 @@ def can_connect(host, port):
         return True
     except OSError:
         return False
+
+
+def add_user(path, name, password):
+    """A line in a file of users, as an operator makes it; returns the path."""
+    result = subprocess.run([SLUICECTL, "passwd", "-f", path, "--stdin", name], input=password + "\n", text=True,
+                            capture_output=True, check=False, timeout=patience(20))
+    assert result.returncode == 0, f"sluicectl passwd exited {result.returncode}: {result.stderr}{result.stdout}"
+    return path

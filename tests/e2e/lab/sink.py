@@ -1,8 +1,8 @@
-"""A next hop that records what it gets and misbehaves as a script says.
+"""A next hop that records what it gets and misbehaves as a script says. It takes BDAT whether it announces it or not.
 
 The script is lines of `WHEN: DO; DO; …`. WHEN is a phase and, behind it, what narrows it down:
 
-    phase     greeting, ehlo, helo, mail, rcpt, data, content, end, rset, noop, quit
+    phase     greeting, ehlo, helo, mail, rcpt, data, content, end, rset, noop, quit; `end` is also BDAT LAST
     #2        only on the second connection;  #2- from the second on
     x3        only the first three times
     other     only if the command holds this text
@@ -64,9 +64,11 @@ class Message:
     sender: str
     recipients: list
     wire: bytes
+    lines: list = field(default_factory=list)  # MAIL and every RCPT as they came, with their parameters
+    is_chunked: bool = False
     reply: str = ""
 
-    content = property(lambda self: unstuff(self.wire))
+    content = property(lambda self: self.wire if self.is_chunked else unstuff(self.wire))
 
 
 def parse_script(script):
@@ -176,7 +178,11 @@ class Connection:
         self.sink, self.number, self.reader, self.writer = sink, number, reader, writer
         self.buffer = b""
         self.is_reset = False
-        self.sender, self.recipients = None, []
+        self.forget()
+
+    def forget(self):
+        """No transaction is open."""
+        self.sender, self.recipients, self.lines, self.chunks = None, [], [], b""
 
     async def fill(self):
         """Reads more; what was said so far goes out first."""
@@ -200,18 +206,23 @@ class Connection:
         if self.sink.keep:
             self.sink.commands.append((self.number, line))
         verb = line.split(" ", 1)[0].lower()
-        if verb not in ("ehlo", "helo", "mail", "rcpt", "data", "rset", "noop", "quit"):
+        if verb not in ("ehlo", "helo", "mail", "rcpt", "data", "rset", "noop", "quit", "bdat"):
             self.say(f"500 5.5.2 unknown: {line[:80]}")
+            return
+        if verb == "bdat":
+            await self.chunk(line)
             return
         code = await self.act(verb, line)
         if verb == "mail" and code.startswith("2"):
-            self.sender, self.recipients = re.search(r"<(.*?)>", line).group(1), []
+            self.forget()
+            self.sender, self.lines = re.search(r"<(.*?)>", line).group(1), [line]
         elif verb == "rcpt" and code.startswith("2"):
             self.recipients.append(re.search(r"<(.*?)>", line).group(1))
+            self.lines.append(line)
         elif verb == "data" and code.startswith("354"):
             await self.content()
         elif verb in ("rset", "ehlo", "helo"):
-            self.sender, self.recipients = None, []
+            self.forget()
         elif verb == "quit":
             await self.writer.drain()
             raise Hangup()
@@ -237,9 +248,27 @@ class Connection:
             wire, self.buffer = b"", self.buffer[3:]
         else:
             wire, self.buffer = self.buffer[:end + 2], self.buffer[end + 5:]
-        message = Message(self.number, self.sender, self.recipients, wire if self.sink.keep else wire[:2048])
+        await self.came(wire, False)
+
+    async def chunk(self, line):
+        """BDAT: RFC 3030. Its octets come whatever the reply will be."""
+        size, *last = line.split()[1:]
+        while len(self.buffer) < int(size):
+            await self.fill()
+        self.chunks, self.buffer = self.chunks + self.buffer[:int(size)], self.buffer[int(size):]
+        if not self.recipients:
+            self.say("503 5.5.1 not now")
+        elif not last:
+            self.say("250 2.0.0 Ok")
+        else:
+            await self.came(self.chunks, True)
+
+    async def came(self, wire, is_chunked):
+        """A message is here in whole."""
+        message = Message(self.number, self.sender, self.recipients, wire if self.sink.keep else wire[:2048], self.lines,
+                          is_chunked)
         self.sink.received.append(message)
-        self.sender, self.recipients = None, []
+        self.forget()
         message.reply = await self.act("end", f"{message.sender} {' '.join(message.recipients)}")
         if message.reply.startswith("2"):
             self.sink.messages.append(message)

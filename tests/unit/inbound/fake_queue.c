@@ -2,8 +2,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "gateway/message/recipient.h"
 
 struct queue_draft {
     struct queue *queue;
@@ -13,6 +16,13 @@ struct queue_draft {
     void *context;
 };
 
+static void message_free(struct fake_message *message)
+{
+    free(message->content);
+    free(message->recipients);
+    free(message->encoded);
+}
+
 void fake_queue_init(struct queue *queue)
 {
     *queue = (struct queue){.state = QUEUE_OPEN, .room = UINT64_MAX, .next_id = 1};
@@ -21,10 +31,8 @@ void fake_queue_init(struct queue *queue)
 void fake_queue_deinit(struct queue *queue)
 {
     assert(queue->pending == NULL && queue->drafts_open == 0);
-    for (size_t i = 0; i < queue->message_count; i++) {
-        free(queue->messages[i].content);
-        free(queue->messages[i].recipients);
-    }
+    for (size_t i = 0; i < queue->message_count; i++)
+        message_free(&queue->messages[i]);
 }
 
 enum queue_state queue_state(const struct queue *queue)
@@ -32,20 +40,57 @@ enum queue_state queue_state(const struct queue *queue)
     return queue->state;
 }
 
+/* Two octets for the size of the stored form, one for that of the key, then both. */
 size_t queue_recipient_size(size_t address_size, size_t key_size)
 {
-    return address_size + 1 + key_size + 1;
+    return 3 + address_size + key_size;
 }
 
 size_t queue_recipient_encode(void *buffer, const char *address, size_t address_size, const char *key,
                               size_t key_size)
 {
-    char *to = buffer;
-    memcpy(to, address, address_size);
-    to[address_size] = ' ';
-    memcpy(to + address_size + 1, key, key_size);
-    to[address_size + 1 + key_size] = '\n';
+    uint8_t *to = buffer;
+    assert(address_size <= QUEUE_ADDRESS_MAX && key_size > 0 && key_size <= QUEUE_KEY_MAX);
+    to[0] = (uint8_t)address_size;
+    to[1] = (uint8_t)(address_size >> 8);
+    to[2] = (uint8_t)key_size;
+    memcpy(to + 3, address, address_size);
+    memcpy(to + 3 + address_size, key, key_size);
     return queue_recipient_size(address_size, key_size);
+}
+
+bool fake_recipients_next(const void *encoded, size_t size, size_t *at, struct fake_recipient *recipient)
+{
+    assert(*at <= size);
+    if (*at == size)
+        return false;
+    const uint8_t *from = (const uint8_t *)encoded + *at;
+    const size_t stored_size = from[0] | (size_t)from[1] << 8;
+    *recipient = (struct fake_recipient){(const char *)from + 3, stored_size,
+                                         (const char *)from + 3 + stored_size, from[2]};
+    *at += queue_recipient_size(stored_size, from[2]);
+    return true;
+}
+
+char *fake_recipients_text(const void *encoded, size_t size)
+{
+    struct fake_recipient each;
+    char *text = NULL;
+    size_t text_size = 0;
+    FILE *file = open_memstream(&text, &text_size);
+    assert(file != NULL);
+    for (size_t at = 0; fake_recipients_next(encoded, size, &at, &each);) {
+        const struct recipient recipient = recipient_decode(each.stored, each.stored_size);
+        fprintf(file, "%.*s %.*s", (int)recipient.address.size, recipient.address.data, (int)each.key_size,
+                each.key);
+        if (recipient.notify != 0)
+            fprintf(file, " notify=%u", recipient.notify);
+        if (recipient.orcpt.size > 0)
+            fprintf(file, " orcpt=%.*s", (int)recipient.orcpt.size, recipient.orcpt.data);
+        fputc('\n', file);
+    }
+    fclose(file);
+    return text;
 }
 
 struct queue_draft *queue_draft_new(struct queue *queue)
@@ -88,10 +133,11 @@ static void envelope_copy(struct fake_message *message, const struct queue_envel
     assert(envelope->meta_size + envelope->recipients_size <= QUEUE_ENVELOPE_MAX);
     memcpy(message->meta, envelope->meta, envelope->meta_size);
     message->meta_size = envelope->meta_size;
-    message->recipients = malloc(envelope->recipients_size + 1);
-    assert(message->recipients != NULL);
-    memcpy(message->recipients, envelope->recipients, envelope->recipients_size);
-    message->recipients[envelope->recipients_size] = '\0';
+    message->encoded_size = envelope->recipients_size;
+    message->encoded = malloc(message->encoded_size);
+    assert(message->encoded != NULL);
+    memcpy(message->encoded, envelope->recipients, message->encoded_size);
+    message->recipients = fake_recipients_text(message->encoded, message->encoded_size);
     message->recipient_count = envelope->recipient_count;
 }
 
@@ -121,7 +167,7 @@ void queue_draft_abort(struct queue_draft *draft)
     assert(draft->committed == NULL && draft->queue->drafts_open > 0);
     draft->queue->drafts_open--;
     draft->queue->drafts_aborted++;
-    free(draft->message.content);
+    message_free(&draft->message);
     free(draft);
 }
 
@@ -145,8 +191,7 @@ void fake_queue_flush(struct queue *queue)
             assert(queue->message_count < FAKE_MESSAGES_MAX);
             queue->messages[queue->message_count++] = draft->message;
         } else {
-            free(draft->message.content);
-            free(draft->message.recipients);
+            message_free(&draft->message);
         }
         draft->committed(draft->context, draft->message.id, queue->committed_error);
         free(draft);

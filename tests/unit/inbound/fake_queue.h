@@ -17,7 +17,9 @@ struct fake_message {
     size_t size;
     char meta[1024];
     size_t meta_size;
-    char *recipients; /* "address key\n" for each */
+    char *recipients; /* fake_recipients_text */
+    char *encoded;    /* as queue_recipient_encode wrote them */
+    size_t encoded_size;
     uint32_t recipient_count;
 };
 
@@ -46,6 +48,19 @@ struct queue {
 
 void fake_queue_init(struct queue *queue);
 void fake_queue_deinit(struct queue *queue);
+
+/* What is encoded, a line each: the address and the key, for those with wishes also " notify=N" and "
+ * orcpt=..."; the caller frees. */
+char *fake_recipients_text(const void *encoded, size_t size);
+
+/* The next of the encoded recipients, as the queue was given it; false behind the last. `at` begins at 0. */
+struct fake_recipient {
+    const char *stored;
+    size_t stored_size;
+    const char *key;
+    size_t key_size;
+};
+bool fake_recipients_next(const void *encoded, size_t size, size_t *at, struct fake_recipient *recipient);
 
 /* Completes the commits, unless they are held, as queue_flush would at the end of a turn. */
 void fake_queue_flush(struct queue *queue);

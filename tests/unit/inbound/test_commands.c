@@ -19,9 +19,10 @@ static void alone(const char *address, const char *const *lines)
 }
 #define ALONE(address, ...) alone((address), (const char *const[]){__VA_ARGS__, NULL})
 
-#define HELLO                                                                                                \
-    "S: 220 relay.test ESMTP Sluice", "C: EHLO client.test", "S: 250-relay.test", "S: 250-PIPELINING",       \
-        "S: 250-SIZE 65536", "S: 250-8BITMIME", "S: 250 ENHANCEDSTATUSCODES"
+#define EXTENSIONS                                                                                           \
+    "S: 250-relay.test", "S: 250-PIPELINING", "S: 250-8BITMIME", "S: 250-ENHANCEDSTATUSCODES",               \
+        "S: 250-CHUNKING", "S: 250-BINARYMIME", "S: 250-SMTPUTF8", "S: 250-DSN", "S: 250 SIZE 65536"
+#define HELLO "S: 220 relay.test ESMTP Sluice", "C: EHLO client.test", EXTENSIONS
 
 static void test_a_message_is_taken(void **state)
 {
@@ -214,8 +215,7 @@ static void test_pipelined_in_one_flight(void **state)
     CONVERSE(client, "S: 220 *",
              "C| EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<b@example.com>\r\nDATA\r\none\r\n.\r\n"
              "MAIL FROM:<a@b>\r\nRCPT TO:<b@example.com>\r\nDATA\r\ntwo\r\n.\r\nQUIT\r\nNOOP\r\n",
-             "S: 250-relay.test", "S: 250-PIPELINING", "S: 250-SIZE *", "S: 250-8BITMIME",
-             "S: 250 ENHANCEDSTATUSCODES",                                                               //
+             EXTENSIONS,                                                                                 //
              "S: 250 2.1.0 *", "S: 250 2.1.5 *", "S: 354 *", "S: 250 2.0.0 Ok: queued as 0000000000001", //
              "S: 250 2.1.0 *", "S: 250 2.1.5 *", "S: 354 *", "S: 250 2.0.0 Ok: queued as 0000000000002", //
              "S: 221 *", "-- closed");

@@ -20,7 +20,8 @@ static const char stream[] =
 
 static const char replies[] =
     "220 relay.test ESMTP Sluice\r\n"
-    "250-relay.test\r\n250-PIPELINING\r\n250-SIZE 65536\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
+    "250-relay.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n"
+    "250-BINARYMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 SIZE 65536\r\n"
     "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n"
     "250 2.0.0 Ok: queued as 0000000000001\r\n"
     "250 2.0.0 Ok\r\n250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n250 2.1.5 Ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n"

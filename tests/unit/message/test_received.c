@@ -60,6 +60,29 @@ static void test_fields(void **state)
                      "\tSat, 21 Nov 2026 22:19:42 +0000\r\n");
 }
 
+/* The protocol types of RFC 3848 and RFC 6531, and the TLS that was used. */
+static void test_how_it_came(void **state)
+{
+    static const char *const types[] = {"ESMTP",    "ESMTPA",    "ESMTPS",    "ESMTPSA",
+                                        "UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"};
+    for (unsigned i = 0; i < 8; i++) {
+        struct received received = usual;
+        char text[512];
+        received.is_authenticated = (i & 1) != 0;
+        received.tls =
+            (i & 2) != 0 ? SMTP_SLICE("TLSv1.3 with cipher TLS_AES_128_GCM_SHA256") : SMTP_SLICE("");
+        received.is_utf8 = (i & 4) != 0;
+        const size_t bound = received_bound(&received);
+        const size_t size = received_write(&received, text);
+        assert_true(size <= bound);
+        text[size] = '\0';
+        char type[32];
+        snprintf(type, sizeof(type), " with %s id ", types[i]);
+        assert_non_null(strstr(text, type));
+        assert_int_equal(strstr(text, "TLSv1.3 with cipher TLS_AES_128_GCM_SHA256") != NULL, (i & 2) != 0);
+    }
+}
+
 static void test_no_name_can_forge_anything(void **state)
 {
     static const struct {
@@ -150,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_how_it_came),
         cmocka_unit_test(test_no_name_can_forge_anything),
         cmocka_unit_test(test_the_longest_field_is_bounded_and_folded),
         cmocka_unit_test(test_dates),

@@ -25,6 +25,8 @@ struct party {
 struct chaos {
     struct loop *loop;
     struct tls_server *server; /* NULL: all in the clear */
+    struct tls_client *client; /* some are clients; NULL with it */
+    struct tls_session_slot slot;
     uint64_t seed;
     struct party parties[PARTIES];
     int refs_out;
@@ -149,6 +151,17 @@ static const struct conn_handler party_handler = {
     .on_closed = party_closed,
 };
 
+/* The roles are turned round; the name that some demand is wrong for the certificate that they see. */
+static void party_start_client(struct party *party)
+{
+    struct chaos *chaos = party->chaos;
+    const char *verify_name = draw(chaos, 8) == 0 ? "elsewhere.example.org" : NULL;
+    SSL_set_accept_state(party->tls.session);
+    tls_peer_show(&party->tls, &tls_test_files.server);
+    conn_start_tls_client(&party->conn, chaos->client, "mx.example.org", verify_name,
+                          draw(chaos, 3) == 0 ? NULL : &chaos->slot);
+}
+
 static void party_open(struct party *party, struct chaos *chaos)
 {
     int fds[2];
@@ -162,8 +175,11 @@ static void party_open(struct party *party, struct chaos *chaos)
     party->has_tls = chaos->server != NULL && draw(chaos, 5) > 0;
     if (party->has_tls) {
         uint16_t version = draw(chaos, 2) == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
-        conn_start_tls(&party->conn, chaos->server);
         tls_peer_open(&party->tls, fds[1], version, version);
+        if (draw(chaos, 2) == 0)
+            conn_start_tls(&party->conn, chaos->server);
+        else
+            party_start_client(party);
     }
     conn_start_reading(&party->conn, draw(chaos, 2) == 0);
 }
@@ -251,12 +267,26 @@ static void chaos_step(struct chaos *chaos)
         loop_turn(chaos->loop, draw(chaos, 4) == 0 ? 100 : 0);
 }
 
+static struct tls_client *chaos_client(void)
+{
+    const struct tls_client_options options = {.ca_file = tls_test_files.server.certificate_path,
+                                               .verify_possible = true,
+                                               .version_min = TLS1_2_VERSION};
+    struct tls_client *client = NULL;
+    char error[256] = "";
+    assert_int_equal(tls_client_new(&options, &client, error, sizeof(error)), 0);
+    return client;
+}
+
 static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size, struct tls_server *server)
 {
     struct chaos *chaos = calloc(1, sizeof(*chaos));
     int before = open_descriptors();
     chaos->seed = seed;
     chaos->server = server;
+    tls_slot_init(&chaos->slot);
+    if (server != NULL)
+        chaos->client = chaos_client();
     chaos->loop = net_test_loop(buffer_count, buffer_size);
     for (int index = 0; index < PARTIES; index++)
         chaos->parties[index].peer = -1;
@@ -277,6 +307,8 @@ static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size
         assert_true(loop_stats(chaos->loop)->tls_handshakes > 10);
         assert_true(loop_stats(chaos->loop)->tls_failed > 10);
     }
+    tls_slot_drop(&chaos->slot);
+    tls_client_free(chaos->client);
     loop_free(chaos->loop);
     assert_int_equal(open_descriptors(), before);
     free(chaos);

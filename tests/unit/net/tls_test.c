@@ -47,9 +47,15 @@ static void write_pem(struct tls_test_certificate *made, const char *name)
     assert_int_equal(fclose(file), 0);
 }
 
-/* Signed by `issuer`, or by itself (NULL). */
 static void make_certificate(struct tls_test_certificate *made, const char *name, const char *common_name,
                              const char *extra, int extra_nid, const struct tls_test_certificate *issuer)
+{
+    tls_test_make(made, name, common_name, extra, extra_nid, issuer, -3600, 86400);
+}
+
+void tls_test_make(struct tls_test_certificate *made, const char *name, const char *common_name,
+                   const char *extra, int extra_nid, const struct tls_test_certificate *issuer, long begin_s,
+                   long end_s)
 {
     static int serial = 1;
     X509 *certificate = X509_new();
@@ -57,8 +63,8 @@ static void make_certificate(struct tls_test_certificate *made, const char *name
     made->certificate = certificate;
     assert_int_equal(X509_set_version(certificate, X509_VERSION_3), 1);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(certificate), 86400);
+    X509_gmtime_adj(X509_getm_notBefore(certificate), begin_s);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), end_s);
     X509_NAME *subject = X509_get_subject_name(certificate);
     X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8, (const unsigned char *)common_name, -1,
                                -1, 0);
@@ -92,7 +98,7 @@ int tls_test_files_make(void **state)
     return 0;
 }
 
-static void free_certificate(struct tls_test_certificate *made)
+void tls_test_unmake(struct tls_test_certificate *made)
 {
     unlink(made->certificate_path);
     unlink(made->key_path);
@@ -103,14 +109,14 @@ static void free_certificate(struct tls_test_certificate *made)
 int tls_test_files_remove(void **state)
 {
     struct tls_test_files *files = &tls_test_files;
-    free_certificate(&files->authority);
-    free_certificate(&files->server);
-    free_certificate(&files->wildcard);
-    free_certificate(&files->client);
-    free_certificate(&files->named);
-    free_certificate(&files->impostor_authority);
-    free_certificate(&files->impostor);
-    free_certificate(&files->stranger);
+    tls_test_unmake(&files->authority);
+    tls_test_unmake(&files->server);
+    tls_test_unmake(&files->wildcard);
+    tls_test_unmake(&files->client);
+    tls_test_unmake(&files->named);
+    tls_test_unmake(&files->impostor_authority);
+    tls_test_unmake(&files->impostor);
+    tls_test_unmake(&files->stranger);
     return rmdir(files->directory);
 }
 

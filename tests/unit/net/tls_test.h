@@ -37,6 +37,15 @@ extern struct tls_test_files tls_test_files;
 int tls_test_files_make(void **state);
 int tls_test_files_remove(void **state);
 
+/*
+ * Makes one more: signed by `issuer` or by itself (NULL), with one extension or none (NULL), valid from
+ * `begin_s` to `end_s` seconds after now. The files go to the test's directory, so it must be unmade.
+ */
+void tls_test_make(struct tls_test_certificate *made, const char *name, const char *common_name,
+                   const char *extra, int extra_nid, const struct tls_test_certificate *issuer, long begin_s,
+                   long end_s);
+void tls_test_unmake(struct tls_test_certificate *made);
+
 /* A listener with the `server` certificate and then `wildcard`; adjust and hand to tls_test_server. */
 struct tls_server_options tls_test_options(void);
 struct tls_server *tls_test_server(const struct tls_server_options *options);

@@ -50,6 +50,22 @@ static ssize_t hear(struct peer *peer, int ms)
     return size;
 }
 
+/* For lines and chunks: moves what is left to the front and receives more. */
+static bool hear_more(struct peer *peer, const char *script)
+{
+    if (peer->one_flight && peer->flight_taken)
+        return fail(peer, script, "not in one flight with what came before", "");
+    if (peer->heard_at > 0) {
+        memmove(peer->heard, peer->heard + peer->heard_at, peer->heard_size - peer->heard_at);
+        peer->heard_size -= peer->heard_at;
+        peer->heard_at = 0;
+    }
+    if (hear(peer, PATIENCE_MS) <= 0)
+        return fail(peer, script, "heard nothing", "");
+    peer->flight_taken = true;
+    return true;
+}
+
 static bool hear_line(struct peer *peer, const char *script, char *line, size_t room)
 {
     for (;;) {
@@ -63,17 +79,32 @@ static bool hear_line(struct peer *peer, const char *script, char *line, size_t 
             peer->heard_at += size + 2;
             return true;
         }
-        if (peer->one_flight && peer->flight_taken)
-            return fail(peer, script, "not in one flight with what came before", "");
-        if (peer->heard_at > 0) {
-            memmove(peer->heard, start, peer->heard_size - peer->heard_at);
-            peer->heard_size -= peer->heard_at;
-            peer->heard_at = 0;
-        }
-        if (hear(peer, PATIENCE_MS) <= 0)
-            return fail(peer, script, "heard nothing", "");
-        peer->flight_taken = true;
+        if (!hear_more(peer, script))
+            return false;
     }
+}
+
+static void keep(struct peer *peer, const char *bytes, size_t size)
+{
+    assert(peer->content_size + size < PEER_CONTENT_MAX);
+    memcpy(peer->content + peer->content_size, bytes, size);
+    peer->content_size += size;
+}
+
+static bool hear_chunk(struct peer *peer, const char *script)
+{
+    size_t left = strtoul(script + 3, NULL, 10);
+
+    while (left > 0) {
+        size_t have = peer->heard_size - peer->heard_at;
+        size_t part = have < left ? have : left;
+        keep(peer, peer->heard + peer->heard_at, part);
+        peer->heard_at += part;
+        left -= part;
+        if (left > 0 && !hear_more(peer, script))
+            return false;
+    }
+    return true;
 }
 
 static bool hear_content(struct peer *peer, const char *script)
@@ -83,11 +114,8 @@ static bool hear_content(struct peer *peer, const char *script)
     do {
         if (!hear_line(peer, script, line, sizeof(line)))
             return false;
-        size_t size = strlen(line);
-        assert(peer->content_size + size + 2 < PEER_CONTENT_MAX);
-        memcpy(peer->content + peer->content_size, line, size);
-        memcpy(peer->content + peer->content_size + size, "\r\n", 2);
-        peer->content_size += size + 2;
+        keep(peer, line, strlen(line));
+        keep(peer, "\r\n", 2);
     } while (strcmp(line, ".") != 0);
     return true;
 }
@@ -128,6 +156,11 @@ static bool play_line(struct peer *peer, const char *script)
         return expect_line(peer, script);
     case 'D':
         return hear_content(peer, script);
+    case 'B':
+        return hear_chunk(peer, script);
+    case 'W':
+        poll(NULL, 0, QUIET_MS);
+        return true;
     case '=':
         return new_flight(peer, script);
     case '*':

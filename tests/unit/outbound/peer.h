@@ -5,6 +5,7 @@
  *     "S: text"   says text CRLF                  "A: text"  the same, and counts a message as taken
  *     "R: text"   says text without CRLF          "C: text"  must hear exactly this line
  *     "C~ text"   must hear a line that begins so "D"        hears content up to its lone dot, keeps it
+ *     "B: n"      hears a chunk of n octets, keeps it "W"    reads nothing for a while
  *     "="         all that was said is read, and what comes next arrives in one flight
  *     "*"         from here on it may arrive in any number of flights
  *     "Q"         hears nothing for a while       "E"        reads and drops until the client has closed
@@ -18,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PEER_BUFFER = 1 << 16, PEER_CONTENT_MAX = 1 << 22 };
+enum { PEER_BUFFER = 1 << 16, PEER_CONTENT_MAX = 1 << 24 };
 
 struct peer {
     const char *const *const *scripts; /* ends with NULL */
@@ -35,7 +36,7 @@ struct peer {
     size_t heard_size;
     size_t heard_at;
     char heard[PEER_BUFFER];
-    char *content; /* of all messages, each with its lone dot */
+    char *content; /* of all messages, with their lone dots if they have one */
     size_t content_size;
     char failure[512]; /* "": none; read it after peer_stop */
     _Atomic uint32_t taken;

@@ -5,78 +5,7 @@
 #include <string.h>
 
 #include "gateway/message/envelope.h"
-#include "tests/unit/outbound/peer.h"
-#include "tests/unit/outbound/world.h"
-
-#define SCRIPT(...)                                                                                          \
-    (const char *const[])                                                                                    \
-    {                                                                                                        \
-        __VA_ARGS__, NULL                                                                                    \
-    }
-#define SCRIPTS(...)                                                                                         \
-    (const char *const *const[])                                                                             \
-    {                                                                                                        \
-        __VA_ARGS__, NULL                                                                                    \
-    }
-#define HELLO      "S: 220 peer.test ESMTP", "C: EHLO relay.test"
-#define PIPELINING HELLO, "S: 250-peer.test", "S: 250 PIPELINING"
-#define LOCKSTEP   HELLO, "S: 250 peer.test"
-#define BYE        "=", "C: QUIT", "S: 221 bye", "E"
-#define MAIL       "C: MAIL FROM:<a@from.test>"
-#define RCPT       "C: RCPT TO:<b@to.test>"
-#define BODY       "Subject: x\r\n\r\nhello\r\n..\r\n"
-#define FROM(sender, text, ...)                                                                              \
-    {                                                                                                        \
-        .from = sender, .to = {"b@to.test"}, .content = text, __VA_ARGS__                                    \
-    }
-#define ONE(...) FROM("a@from.test", BODY, __VA_ARGS__)
-#define TWO()                                                                                                \
-    {                                                                                                        \
-        .from = "a@from.test", .to = {"b@to.test", "c@to.test"}, .content = BODY                             \
-    }
-
-static const char quick[] =
-    "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"0\" outbound_mail = "
-    "\"300ms\" }";
-
-/* Plays the scripts against the messages, all at hand from the start; the outcomes are one letter for each
- * target: D done, F deferred, R untried. Returns the log; the world's peer is checked. */
-static char *play(const char *const *const *scripts, struct message *messages, uint32_t count,
-                  const char *outcomes, char **content)
-{
-    static struct world world;
-    static struct peer peer;
-    char got[64] = "";
-    size_t got_size = 0;
-
-    peer_start(&peer, scripts, SIZE_MAX);
-    world_init(&world, (uint16_t[]){peer.port, 0}, quick);
-    for (uint32_t i = 0; i < count; i++)
-        world_send(&world, &messages[i]);
-    world_run_home(&world, count);
-    world_run_closed(&world);
-    for (uint32_t i = 0; i < count; i++) {
-        for (uint32_t j = 0; j < messages[i].delivery.target_count; j++)
-            got[got_size++] = "RDF?"[messages[i].targets[j].outcome];
-    }
-    char *log = strdup(world_log(&world));
-    world_deinit(&world);
-    pthread_join(peer.thread, NULL);
-    if (content != NULL)
-        *content = strndup(peer.content, peer.content_size);
-    free(peer.content);
-    if (peer.failure[0] != 0)
-        fail_msg("%s\nlog:\n%s", peer.failure, log);
-    assert_string_equal(got, outcomes);
-    return log;
-}
-
-static void check_log(char *log, const char *part)
-{
-    if (strstr(log, part) == NULL)
-        fail_msg("no \"%s\" in:\n%s", part, log);
-    free(log);
-}
+#include "tests/unit/outbound/play.h"
 
 static void lockstep_says_one_command_at_a_time(void **state)
 {

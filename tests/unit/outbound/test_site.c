@@ -1,4 +1,5 @@
 /* Hosts that fail, connections that are kept or not, reload and drain. */
+#include <stdio.h>
 #include <string.h>
 
 #include "gateway/base/clock.h"
@@ -176,6 +177,51 @@ static void messages_per_connection_are_counted(void **state)
     check_peer();
 }
 
+/* What the sender first called the recipient (ORCPT) may lie in another domain. */
+static void the_address_alone_chooses_the_route(void **state)
+{
+    struct message message = {
+        .from = "a@from.test", .to = {"b@to.test"}, .content = "x\r\n", .orcpt = "rfc822;b@other.test"};
+    char more[256];
+
+    snprintf(more, sizeof(more), "%s\nroute \"other.test\" { to = \"smtp://127.0.0.1:%u\" }", one_connection,
+             peer_dead_port());
+    peer_start(&peer, SCRIPTS(SCRIPT(HELLO, "C~ MAIL", "C: RCPT TO:<b@to.test>", "C: DATA", TAKE, BYE)),
+               SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, more);
+    world_send(&world, &message);
+    world_run_home(&world, 1);
+    world_run_closed(&world);
+    check_outcome(&message, QUEUE_DONE);
+    world_deinit(&world);
+    check_peer();
+}
+
+/* Some count RSET against us, unless it follows a message that they took. */
+static void a_peer_that_refuses_much_is_called_anew(void **state)
+{
+    struct message messages[14];
+
+#define REFUSE "C~ MAIL", "C~ RCPT", "C: DATA", "S: 250 ok", "S: 550 no", "S: 554 no"
+#define AGAIN  "C: RSET", "C~ MAIL", "C~ RCPT", "C: DATA", "S: 250 ok", "S: 250 ok", "S: 550 no", "S: 554 no"
+#define ACCEPT "C: RSET", SAID, "S: 250 ok", TAKE
+
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(HELLO, REFUSE, AGAIN, ACCEPT, REFUSE, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN, AGAIN,
+                              AGAIN, AGAIN, AGAIN, BYE),
+                       SCRIPT(HELLO, REFUSE, BYE)),
+               SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+    for (uint32_t i = 0; i < 14; i++)
+        give(&messages[i]);
+    world_run_home(&world, 14);
+    world_run_closed(&world);
+    for (uint32_t i = 0; i < 14; i++)
+        check_outcome(&messages[i], QUEUE_DONE);
+    world_deinit(&world);
+    check_peer();
+}
+
 /* On each broken connection one message is done, one is unsure, one untried. */
 static void a_peer_that_breaks_in_overlap_gets_gear_two(void **state)
 {
@@ -321,6 +367,8 @@ int main(void)
         cmocka_unit_test(peer_that_always_closes_does_not_spin),
         cmocka_unit_test(connection_is_kept_and_then_ended),
         cmocka_unit_test(messages_per_connection_are_counted),
+        cmocka_unit_test(the_address_alone_chooses_the_route),
+        cmocka_unit_test(a_peer_that_refuses_much_is_called_anew),
         cmocka_unit_test(a_peer_that_breaks_in_overlap_gets_gear_two),
         cmocka_unit_test(waiting_mail_opens_more_connections),
         cmocka_unit_test(drain_ends_what_is_in_flight_alone),

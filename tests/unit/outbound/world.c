@@ -168,6 +168,20 @@ static uint32_t cut_content(struct message *message)
     return size > 0 ? count : 0;
 }
 
+static struct smtp_slice slice_of(const char *text)
+{
+    return (struct smtp_slice){text, text != NULL ? (uint32_t)strlen(text) : 0};
+}
+
+static void encode_first(struct message *message)
+{
+    struct recipient recipient = {
+        .address = slice_of(message->to[0]), .notify = message->notify, .orcpt = slice_of(message->orcpt)};
+
+    message->targets[0].address = message->first;
+    message->targets[0].size = (uint32_t)recipient_encode(&recipient, message->first);
+}
+
 void world_send(struct world *world, struct message *message)
 {
     static uint64_t id = 1000;
@@ -176,8 +190,9 @@ void world_send(struct world *world, struct message *message)
     for (; message->to[count] != NULL; count++)
         message->targets[count] = (struct queue_target){
             .address = message->to[count], .size = (uint32_t)strlen(message->to[count]), .index = count};
-    struct envelope envelope = {.sender = {message->from, (uint32_t)strlen(message->from)},
-                                .flags = message->flags};
+    encode_first(message);
+    struct envelope envelope = {
+        .sender = slice_of(message->from), .envid = slice_of(message->envid), .flags = message->flags};
     message->homecomings = 0;
     message->delivery = (struct queue_delivery){
         .queue = (struct queue *)(void *)message, /* nobody looks into it: all are guests */

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/message/recipient.h"
 #include "gateway/outbound/outbound.h"
 
 enum { WORLD_TARGETS_MAX = 8, WORLD_PIECES_MAX = 4, WORLD_LOG_MAX = 1 << 20 };
@@ -19,6 +20,9 @@ struct message {
     const char *to[WORLD_TARGETS_MAX]; /* ends with NULL */
     const char *content;               /* as on the wire, without the lone dot */
     uint32_t flags;                    /* of the envelope */
+    const char *envid;                 /* NULL: none */
+    uint8_t notify;                    /* SMTP_NOTIFY_ bits of the first recipient */
+    const char *orcpt;                 /* of the first recipient; NULL: none */
     bool on_disk;                      /* the content is to be read */
     bool is_damaged;                   /* what is read has other bytes */
     int read_error;                    /* negative errno */
@@ -27,6 +31,7 @@ struct message {
     struct queue_target targets[WORLD_TARGETS_MAX];
     struct queue_piece pieces[WORLD_PIECES_MAX];
     char meta[1024];
+    char first[RECIPIENT_SIZE_MAX]; /* the first recipient as the queue keeps it */
     uint32_t homecomings;
 };
 

@@ -1,5 +1,8 @@
 #include "tests/unit/proto/test.h"
 
+#include "tests/unit/proto/naive_path.h"
+#include "tests/unit/proto/transcript.h"
+
 #include "proto/address.h"
 #include "proto/path.h"
 
@@ -26,7 +29,7 @@ static enum smtp_path_fault parse(const char *text, enum smtp_path_kind kind, st
     *block = malloc(size > 0 ? size : 1);
     assert_non_null(*block);
     memcpy(*block, text, size);
-    return smtp_path_parse((struct smtp_slice){*block, (uint32_t)size}, kind, path, used);
+    return smtp_path_parse((struct smtp_slice){*block, (uint32_t)size}, kind, false, path, used);
 }
 
 static void check_good(const struct good *good, enum smtp_path_kind kind, const char *behind)
@@ -241,6 +244,188 @@ static void test_lengths(void **state)
     check_bad(text, SMTP_PATH_FORWARD, SMTP_PATH_TOO_LONG);
 }
 
+static void test_utf8(void **state)
+{
+    static const struct good table[] = {
+        {"<caf\xc3\xa9@b>", "caf\xc3\xa9", "b"},
+        {"<\xc2\xa0.\xdf\xbf@b>", "\xc2\xa0.\xdf\xbf", "b"},
+        {"<\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf@b>",
+         "\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf", "b"},
+        {"<\xf0\x90\x80\x80\xf4\x8f\xbf\xbf@b>", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "b"},
+        {"<\"\xc3\xa9 x\"@b>", "\"\xc3\xa9 x\"", "b"},
+        {"<a@\xc3\xa9.x\xc3\xa9-\xc3\xa9.b>", "a", "\xc3\xa9.x\xc3\xa9-\xc3\xa9.b"},
+        {"<@\xc3\xa9:a@b>", "a", "b"},
+    };
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct smtp_path path;
+        uint32_t used = 0;
+
+        assert_int_equal(smtp_path_parse(slice_of(table[i].text), SMTP_PATH_FORWARD, true, &path, &used),
+                         SMTP_PATH_OK);
+        assert_int_equal(used, strlen(table[i].text));
+        assert_true(path.is_utf8);
+        assert_true(smtp_slice_equals(path.local, slice_of(table[i].local)));
+        assert_true(smtp_slice_equals(path.domain, slice_of(table[i].domain)));
+        check_bad(table[i].text, SMTP_PATH_FORWARD, SMTP_PATH_NON_ASCII);
+    }
+
+    struct smtp_path path = {.is_utf8 = true};
+    uint32_t used = 0;
+
+    assert_int_equal(smtp_path_parse(slice_of("<a@b>\xc3\xa9"), SMTP_PATH_FORWARD, true, &path, &used),
+                     SMTP_PATH_OK);
+    assert_false(path.is_utf8);
+}
+
+static void test_malformed_utf8(void **state)
+{
+    static const char *const bads[] = {
+        "<\x80@b>",             /* a tail alone */
+        "<\xc3@b>",             /* no tail */
+        "<\xc0\xaf@b>",         /* overlong "/" */
+        "<\xc1\xbf@b>",         /* overlong */
+        "<\xe0\x9f\xbf@b>",     /* overlong */
+        "<\xf0\x8f\xbf\xbf@b>", /* overlong */
+        "<\xc2\x80@b>",         /* C1 */
+        "<\xc2\x9f@b>",         /* C1 */
+        "<\xed\xa0\x80@b>",     /* surrogate */
+        "<\xed\xbf\xbf@b>",     /* surrogate */
+        "<\xf4\x90\x80\x80@b>", /* beyond U+10FFFF */
+        "<\xf5\x80\x80\x80@b>", /* beyond U+10FFFF */
+        "<\xfe@b>",
+        "<\xff@b>",
+        "<\xe2\x82@b>",       /* two of three */
+        "<a@b\xe2\x82",       /* the input ends */
+        "<\"\\\xc3\xa9\"@b>", /* behind a backslash */
+        "<\"\xc3\"@b>",
+        "<a@\xc3\xa9-.b>",
+        "<a@-\xc3\xa9.b>",
+        "<a@[\xc3\xa9]>",
+    };
+
+    for (size_t i = 0; i < sizeof(bads) / sizeof(bads[0]); i++) {
+        struct smtp_path path;
+        uint32_t used = 0;
+
+        assert_int_equal(smtp_path_parse(slice_of(bads[i]), SMTP_PATH_FORWARD, true, &path, &used),
+                         SMTP_PATH_SYNTAX);
+        assert_false(naive_path_check(bads[i], strlen(bads[i])));
+    }
+}
+
+/* Limits are octets in any script, but that of a label is IDNA's where it is not ASCII. */
+static void test_lengths_in_utf8(void **state)
+{
+    static const struct {
+        const char *unit;
+        size_t local, domain;
+        enum smtp_path_fault wanted;
+    } table[] = {
+        {"\xc3\xa9", 32, 1, SMTP_PATH_OK},        {"\xc3\xa9", 33, 1, SMTP_PATH_TOO_LONG},
+        {"\xc3\xa9", 1, 32, SMTP_PATH_OK},        {"\xc3\xa9", 1, 125, SMTP_PATH_OK},
+        {"\xc3\xa9", 1, 126, SMTP_PATH_TOO_LONG}, {"\xc3\xa9", 1, 128, SMTP_PATH_TOO_LONG},
+    };
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        char text[600] = "<";
+        struct smtp_path path;
+        uint32_t used = 0;
+
+        for (size_t n = 0; n < table[i].local; n++)
+            strcat(text, table[i].unit);
+        strcat(text, "@");
+        for (size_t n = 0; n < table[i].domain; n++)
+            strcat(text, table[i].unit);
+        strcat(text, ">");
+        assert_int_equal(smtp_path_parse(slice_of(text), SMTP_PATH_REVERSE, true, &path, &used),
+                         table[i].wanted);
+        assert_int_equal(naive_path_check(text, strlen(text)), table[i].wanted == SMTP_PATH_OK);
+    }
+}
+
+/* Every path of the tables with one octet taken out, put in or changed. */
+static void test_neighbours_against_the_plain_grammar(void **state)
+{
+    static const char octets[] = "<>@\"\\.-:,[]a1g _\x7f\x01\x80\xa0\xc2\xc3\xe2\xed\xf4\xff";
+
+    for (size_t i = 0; i < sizeof(goods) / sizeof(goods[0]); i++) {
+        size_t size = strlen(goods[i].text);
+        char text[128];
+
+        assert_true(naive_path_check(goods[i].text, size));
+        for (size_t at = 0; at <= size; at++) {
+            memcpy(text, goods[i].text, at);
+            if (at < size)
+                memcpy(text + at, goods[i].text + at + 1, size - at - 1);
+            naive_path_check(text, at < size ? size - 1 : size);
+            for (size_t o = 0; o < sizeof(octets) - 1; o++) {
+                text[at] = octets[o];
+                memcpy(text + at + 1, goods[i].text + at, size - at);
+                naive_path_check(text, size + 1);
+                if (at < size) {
+                    memcpy(text + at + 1, goods[i].text + at + 1, size - at - 1);
+                    naive_path_check(text, size);
+                }
+            }
+        }
+    }
+}
+
+/* Words of the grammar in any order. */
+static void test_random_words_against_the_plain_grammar(void **state)
+{
+    static const char *const words[] = {"a",
+                                        "b.c",
+                                        "@",
+                                        "@",
+                                        ">",
+                                        "\"",
+                                        "\"x y\"",
+                                        "\\",
+                                        ".",
+                                        "-",
+                                        "[",
+                                        "]",
+                                        "IPv6:",
+                                        ":",
+                                        "::",
+                                        "1:",
+                                        "f:2",
+                                        "255",
+                                        "1.2.",
+                                        "3.4",
+                                        "256",
+                                        ",",
+                                        "postmaster",
+                                        "@r:",
+                                        "@[1.2.3.4]",
+                                        "@[IPv6:",
+                                        "::1]",
+                                        "1:2:3:",
+                                        "4:5:6",
+                                        "\xc3\xa9",
+                                        "\xe2\x82\xac",
+                                        "\xc3",
+                                        "\xf0\x9f\x93\xa7",
+                                        "_",
+                                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                        "<"};
+    uint64_t seed = 5321;
+    unsigned good = 0;
+
+    for (int run = 0; run < 60000; run++) {
+        char text[1024] = "<";
+        unsigned count = (unsigned)(transcript_random(&seed) % 9);
+
+        for (unsigned i = 0; i < count; i++)
+            strcat(text, words[transcript_random(&seed) % (sizeof(words) / sizeof(words[0]))]);
+        strcat(text, ">");
+        good += naive_path_check(text, strlen(text));
+    }
+    assert_true(good > 1000);
+}
+
 static void test_lower_case_of_domains(void **state)
 {
     char into[12];
@@ -261,9 +446,17 @@ static void test_lower_case_of_domains(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_paths), cmocka_unit_test(test_bad_syntax),
-        cmocka_unit_test(test_no_bracket), cmocka_unit_test(test_non_ascii),
-        cmocka_unit_test(test_lengths),    cmocka_unit_test(test_lower_case_of_domains),
+        cmocka_unit_test(test_good_paths),
+        cmocka_unit_test(test_bad_syntax),
+        cmocka_unit_test(test_no_bracket),
+        cmocka_unit_test(test_non_ascii),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_malformed_utf8),
+        cmocka_unit_test(test_lengths_in_utf8),
+        cmocka_unit_test(test_neighbours_against_the_plain_grammar),
+        cmocka_unit_test(test_random_words_against_the_plain_grammar),
+        cmocka_unit_test(test_lower_case_of_domains),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,12 +4,17 @@
 #include "proto/header.h"
 #include "proto/reply.h"
 
+#include "tests/unit/proto/pieces.h"
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 smtp_data_kernel *transcript_data_kernel;
+uint32_t transcript_extensions = SMTP_EXT_SIZE | SMTP_EXT_8BITMIME;
+bool transcript_lenient;
+enum smtp_data_mode transcript_data_mode;
 
 void transcript_init(struct transcript *transcript)
 {
@@ -86,54 +91,116 @@ struct peer {
     size_t offset; /* in the stream, of the piece under way */
     bool takes_data;
     bool in_data;
+    bool in_auth;
     bool over;
 };
 
 typedef size_t feed_function(struct peer *peer, const char *piece, size_t size);
 
+struct feeding {
+    struct peer *peer;
+    feed_function *feed;
+};
+
+static size_t take_piece(void *context, const char *piece, size_t size, size_t offset, bool *is_over)
+{
+    const struct feeding *feeding = context;
+
+    feeding->peer->offset = offset;
+
+    size_t taken = feeding->feed(feeding->peer, piece, size);
+
+    *is_over = feeding->peer->over;
+    return taken;
+}
+
 static void feed_pieces(struct peer *peer, feed_function *feed, const char *input, size_t size,
                         const size_t *cuts, size_t cut_count)
 {
-    size_t start = 0;
+    struct feeding feeding = {.peer = peer, .feed = feed};
 
-    for (size_t i = 0; i <= cut_count; i++) {
-        size_t end = i < cut_count ? cuts[i] : size;
-        size_t piece_size = end - start;
-        char *piece = malloc(piece_size > 0 ? piece_size : 1);
-        size_t taken = 0;
+    pieces_feed(take_piece, &feeding, input, size, cuts, cut_count);
+}
 
-        assert(end >= start && end <= size && piece != NULL);
-        if (piece_size > 0)
-            memcpy(piece, input + start, piece_size);
-        do {
-            peer->offset = start + taken;
-            taken += feed(peer, piece + taken, piece_size - taken);
-            assert(taken <= piece_size);
-        } while (taken < piece_size && !peer->over);
-        free(piece);
-        start = end;
-        if (peer->over)
-            return;
-    }
+static void add_path(struct transcript *transcript, const struct smtp_path *path)
+{
+    add_slice(transcript, "path", path->text);
+    add_slice(transcript, "local", path->local);
+    add_slice(transcript, "domain", path->domain);
+    if (path->is_utf8)
+        transcript_add(transcript, " utf8");
+}
+
+static void add_parameters(struct transcript *transcript, const struct smtp_command *command)
+{
+    static const char *const bodies[] = {"", " body=7BIT", " body=8BITMIME", " body=BINARYMIME"};
+    static const char *const rets[] = {"", " ret=FULL", " ret=HDRS"};
+
+    if (command->has_size)
+        transcript_add(transcript, " size=%llu", (unsigned long long)command->size);
+    transcript_add(transcript, "%s%s%s", bodies[command->body], rets[command->ret],
+                   command->is_smtputf8 ? " smtputf8" : "");
+    if (command->envid.size > 0)
+        add_slice(transcript, "envid", command->envid);
+    if (command->has_auth)
+        add_slice(transcript, "auth", command->auth);
+    if (command->notify != 0)
+        transcript_add(transcript, " notify=%u", command->notify);
+    if (command->orcpt.size > 0)
+        add_slice(transcript, "orcpt", command->orcpt);
 }
 
 static void add_command(struct transcript *transcript, const struct smtp_command *command)
 {
-    static const char *const verbs[SMTP_VERB_COUNT] = {"?",    "HELO", "EHLO", "MAIL", "RCPT", "DATA",
-                                                       "RSET", "NOOP", "VRFY", "HELP", "QUIT", "!"};
+    static const char *const verbs[SMTP_VERB_COUNT] = {
+        "?",    "HELO", "EHLO",     "MAIL", "RCPT", "DATA",    "RSET",     "NOOP", "VRFY",
+        "HELP", "QUIT", "STARTTLS", "AUTH", "BDAT", "XCLIENT", "XFORWARD", "!"};
 
     transcript_add(transcript, "%s", verbs[command->verb]);
-    if (command->verb == SMTP_VERB_MAIL || command->verb == SMTP_VERB_RCPT) {
-        add_slice(transcript, "path", command->path.text);
-        add_slice(transcript, "local", command->path.local);
-        add_slice(transcript, "domain", command->path.domain);
-    } else if (command->argument.size > 0) {
+    if (command->verb == SMTP_VERB_MAIL || command->verb == SMTP_VERB_RCPT)
+        add_path(transcript, &command->path);
+    if (command->argument.size > 0)
         add_slice(transcript, "argument", command->argument);
+    if (command->verb == SMTP_VERB_BDAT)
+        transcript_add(transcript, " chunk=%llu%s", (unsigned long long)command->chunk_size,
+                       command->is_last ? " last" : "");
+    if (command->mechanism.size > 0)
+        add_slice(transcript, "mechanism", command->mechanism);
+    if (command->has_initial)
+        add_slice(transcript, "initial", command->initial);
+    add_parameters(transcript, command);
+}
+
+static size_t add_refusal(struct peer *peer, enum smtp_refusal refusal, size_t consumed)
+{
+    const struct smtp_refusal_reply *reply = smtp_refusal_reply(refusal);
+
+    transcript_add_octets(peer->transcript, reply->line.data, reply->line.size);
+    peer->over = reply->fatal;
+    return consumed;
+}
+
+/* One line of an AUTH exchange. */
+static size_t feed_auth(struct peer *peer, const char *piece, size_t size)
+{
+    struct smtp_slice text;
+    enum smtp_refusal refusal = SMTP_REFUSAL_NONE;
+    size_t consumed = SIZE_MAX;
+    enum smtp_parse result = smtp_command_line(&peer->commands, piece, size, &consumed, &text, &refusal);
+
+    assert(consumed <= size);
+    if (result == SMTP_PARSE_MORE) {
+        assert(consumed == size);
+        return consumed;
     }
-    if (command->has_size)
-        transcript_add(transcript, " size=%llu", (unsigned long long)command->size);
-    if (command->body != SMTP_BODY_UNSTATED)
-        transcript_add(transcript, " body=%s", command->body == SMTP_BODY_7BIT ? "7BIT" : "8BITMIME");
+    peer->in_auth = false;
+    transcript_add(peer->transcript, "%zu ", peer->offset + consumed);
+    if (result == SMTP_PARSE_REJECT)
+        return add_refusal(peer, refusal, consumed);
+    transcript_add(peer->transcript, "line");
+    add_slice(peer->transcript, "text", text);
+    transcript_add(peer->transcript, "\n");
+    return consumed;
 }
 
 static size_t feed_command(struct peer *peer, const char *piece, size_t size)
@@ -153,26 +220,32 @@ static size_t feed_command(struct peer *peer, const char *piece, size_t size)
         transcript_add(peer->transcript, "\n");
         if (command.verb == SMTP_VERB_DATA && peer->takes_data) {
             peer->in_data = true;
-            smtp_data_scanner_init(&peer->data);
+            smtp_data_scanner_init(&peer->data, SMTP_DATA_STRICT);
             smtp_header_scan_init(&peer->header);
             transcript_clear(&peer->content);
         }
+        peer->in_auth = command.verb == SMTP_VERB_AUTH;
         return consumed;
     }
-
-    const struct smtp_refusal_reply *reply = smtp_refusal_reply(command.refusal);
-
-    transcript_add_octets(peer->transcript, reply->line.data, reply->line.size);
-    peer->over = reply->fatal;
-    return consumed;
+    return add_refusal(peer, command.refusal, consumed);
 }
 
 static void add_content(struct peer *peer, const char *what)
 {
-    transcript_add(peer->transcript, "%s size=%llu dots=%d high=%d received=%u delivered_to=%u header=%d\n",
+    transcript_add(peer->transcript, "%s size=%llu dots=%d high=%d received=%u delivered_to=%u header=%d%s\n",
                    what, (unsigned long long)peer->data.size, peer->data.dot_lines, peer->data.has_8bit,
-                   peer->header.received_count, peer->header.delivered_to_count, peer->header.done);
+                   peer->header.received_count, peer->header.delivered_to_count,
+                   peer->header.end != SMTP_HEADER_OPEN, peer->data.has_nul ? " nul=1" : "");
     transcript_add_octets(peer->transcript, peer->content.text, peer->content.size);
+}
+
+static void take_content(struct peer *peer, const char *octets, size_t size)
+{
+    transcript_add_octets(&peer->content, octets, size);
+
+    size_t in_header = smtp_header_scan_feed(&peer->header, octets, size);
+
+    assert(in_header <= size && (peer->header.end != SMTP_HEADER_OPEN || in_header == size));
 }
 
 static size_t feed_data(struct peer *peer, const char *piece, size_t size)
@@ -181,17 +254,15 @@ static size_t feed_data(struct peer *peer, const char *piece, size_t size)
     enum smtp_data result = smtp_data_scan(&peer->data, piece, size, &chunk);
 
     assert(chunk.consumed <= size);
-    assert(chunk.lead_size <= 1);
-    assert(chunk.body_size == 0 || chunk.body == piece);
-    assert(chunk.body_size <= chunk.consumed);
-    transcript_add_octets(&peer->content, chunk.lead, chunk.lead_size);
-    transcript_add_octets(&peer->content, chunk.body, chunk.body_size);
-    smtp_header_scan_feed(&peer->header, chunk.lead, chunk.lead_size);
-    smtp_header_scan_feed(&peer->header, chunk.body, chunk.body_size);
+    assert(chunk.lead_size <= (peer->data.mode == SMTP_DATA_STRICT ? 1 : SMTP_DATA_LEAD_MAX));
+    assert(chunk.body_size == 0 ||
+           (chunk.body >= piece && chunk.body + chunk.body_size <= piece + chunk.consumed));
+    take_content(peer, chunk.lead, chunk.lead_size);
+    take_content(peer, chunk.body, chunk.body_size);
     if (result == SMTP_DATA_MORE) {
-        assert(chunk.consumed == size);
+        assert(chunk.consumed == size || (peer->data.mode == SMTP_DATA_NORMALISE && chunk.consumed > 0));
         assert(peer->content.size == peer->data.size);
-        return size;
+        return chunk.consumed;
     }
     transcript_add(peer->transcript, "%zu ", peer->offset + chunk.consumed);
     peer->in_data = false;
@@ -208,6 +279,8 @@ static size_t feed_data(struct peer *peer, const char *piece, size_t size)
 
 static size_t feed_server(struct peer *peer, const char *piece, size_t size)
 {
+    if (peer->in_auth)
+        return feed_auth(peer, piece, size);
     return peer->in_data ? feed_data(peer, piece, size) : feed_command(peer, piece, size);
 }
 
@@ -217,7 +290,8 @@ static void run_server(struct transcript *transcript, bool takes_data, const cha
     struct peer peer = {.transcript = transcript, .takes_data = takes_data};
 
     transcript_init(&peer.content);
-    smtp_command_parser_init(&peer.commands);
+    smtp_command_parser_init(&peer.commands, transcript_extensions);
+    peer.commands.lenient = transcript_lenient;
     feed_pieces(&peer, feed_server, input, size, cuts, cut_count);
     if (peer.in_data)
         add_content(&peer, "unfinished content");
@@ -250,7 +324,7 @@ void transcript_run_data(struct transcript *transcript, const char *input, size_
     struct peer peer = {.transcript = transcript, .in_data = true};
 
     transcript_init(&peer.content);
-    smtp_data_scanner_init(&peer.data);
+    smtp_data_scanner_init(&peer.data, transcript_data_mode);
     smtp_header_scan_init(&peer.header);
     if (transcript_data_kernel != NULL)
         peer.data.kernel = transcript_data_kernel;
@@ -300,12 +374,19 @@ void transcript_run_replies(struct transcript *transcript, const char *input, si
     feed_pieces(&peer, feed_reply, input, size, cuts, cut_count);
 }
 
+/* The place of an empty line is told; that of a line that is no field depends on the cuts. */
 static size_t feed_header(struct peer *peer, const char *piece, size_t size)
 {
-    bool done = peer->header.done;
+    enum smtp_header_end before = peer->header.end;
+    size_t in_header = smtp_header_scan_feed(&peer->header, piece, size);
 
-    smtp_header_scan_feed(&peer->header, piece, size);
-    assert(peer->header.done || !done);
+    assert(in_header <= size);
+    if (before != SMTP_HEADER_OPEN)
+        assert(peer->header.end == before && in_header == 0);
+    else if (peer->header.end == SMTP_HEADER_OPEN)
+        assert(in_header == size);
+    else if (peer->header.end == SMTP_HEADER_EMPTY_LINE)
+        transcript_add(peer->transcript, "empty line at %zu\n", peer->offset + in_header);
     return size;
 }
 
@@ -313,9 +394,11 @@ void transcript_run_header(struct transcript *transcript, const char *input, siz
                            size_t cut_count)
 {
     struct peer peer = {.transcript = transcript};
+    const struct smtp_header_scan *header = &peer.header;
 
     smtp_header_scan_init(&peer.header);
     feed_pieces(&peer, feed_header, input, size, cuts, cut_count);
-    transcript_add(transcript, "received=%u delivered_to=%u done=%d\n", peer.header.received_count,
-                   peer.header.delivered_to_count, peer.header.done);
+    transcript_add(transcript, "received=%u delivered_to=%u%s%s%s end=%u\n", header->received_count,
+                   header->delivered_to_count, header->has_date ? " date" : "",
+                   header->has_message_id ? " message_id" : "", header->has_from ? " from" : "", header->end);
 }

@@ -2,12 +2,11 @@
  * A transcript is what a test writes down while it feeds bytes to a parser, so that two runs can be compared
  * as text.
  *
- * The property behind it: however a stream is cut, the transcript is the same. Each piece is fed from a heap
- * block of exactly its size that is freed afterwards, so a sanitizer sees every octet read too far or too
- * late.
+ * The property behind it: however a stream is cut, the transcript is the same.
  */
 #pragma once
 
+#include "proto/bdat.h"
 #include "proto/data.h"
 #include "proto/slice.h"
 
@@ -38,13 +37,24 @@ typedef void transcript_run(struct transcript *transcript, const char *input, si
 
 /* A server that accepts everything: commands, and after DATA content with the scan of its header. */
 transcript_run transcript_run_server;
-/* Commands alone; what follows DATA is commands, too. */
+/* Commands alone; what follows DATA is commands, too. Behind an AUTH that is no refusal comes one line of
+ * another kind. */
 transcript_run transcript_run_commands;
+/* With what these parsers of commands start: SMTP_EXT_ bits, at first SIZE and 8BITMIME; and strictly. */
+extern uint32_t transcript_extensions;
+extern bool transcript_lenient;
 transcript_run transcript_run_replies;
 transcript_run transcript_run_header;
-/* One content, then whatever follows its end is left alone; with the kernel that is set, or the best one. */
+/* One content, then whatever follows its end is left alone; with the kernel that is set, or the best one, and
+ * in the mode that is set. */
 transcript_run transcript_run_data;
 extern smtp_data_kernel *transcript_data_kernel;
+extern enum smtp_data_mode transcript_data_mode;
+/* One content by BDAT, in one chunk; with the kernel and in the mode that are set. */
+transcript_run transcript_run_bdat;
+extern enum smtp_bdat_mode transcript_bdat_mode;
+/* A PROXY header; what follows it is left alone. */
+transcript_run transcript_run_proxy;
 
 /* A small generator of numbers; the seed is the whole state, so that a failure can be repeated. */
 uint64_t transcript_random(uint64_t *seed);

@@ -1,0 +1,116 @@
+#include "gateway/outbound/screen.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "gateway/message/recipient.h"
+#include "gateway/outbound/outcome.h"
+
+enum { SCREEN_REASON_SIZE = 64 + ENDPOINT_TEXT_SIZE };
+
+/* What stands in a command line must not end it. */
+static bool fits_a_line(struct smtp_slice text)
+{
+    for (uint32_t i = 0; i < text.size; i++) {
+        if ((unsigned char)text.data[i] < ' ')
+            return false;
+    }
+    return true;
+}
+
+static bool is_sendable(const struct queue_target *target)
+{
+    if (target->size == 0 || target->size > QUEUE_ADDRESS_MAX)
+        return false;
+    struct recipient recipient = recipient_decode(target->address, target->size);
+    return recipient.address.size > 0 && fits_a_line(recipient.address) && fits_a_line(recipient.orcpt);
+}
+
+/* The extension that the message cannot do without and the peer does not offer, with the status that says so;
+ * NULL: there is none. */
+static const char *missing_extension(const struct client *client, uint32_t flags)
+{
+    const uint32_t binary = SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME;
+
+    if ((flags & ENVELOPE_SMTPUTF8) && !(client->features & SMTP_EXT_SMTPUTF8))
+        return "5.6.7 message needs SMTPUTF8";
+    if ((flags & ENVELOPE_BINARYMIME) && (client->features & binary) != binary)
+        return "5.6.3 message needs BINARYMIME";
+    /* Undeclared, it was never promised to arrive unharmed; in life it mostly does, when it is sent as it is.
+     */
+    const uint32_t declared = ENVELOPE_HAS_8BIT | ENVELOPE_8BITMIME;
+    if ((flags & declared) == declared && !(client->features & SMTP_EXT_8BITMIME))
+        return "5.6.3 message needs 8BITMIME";
+    return NULL;
+}
+
+static void refuse_for_lack(const struct client *client, struct job *job, const char *lack)
+{
+    char text[SCREEN_REASON_SIZE];
+    int size = snprintf(text, sizeof(text), "%s, which %s does not offer", lack, client->endpoint->text);
+
+    assert(size > 0 && (size_t)size < sizeof(text));
+    outcome_rest(job, QUEUE_DONE, (struct smtp_slice){text, (uint32_t)size});
+}
+
+static bool is_in_memory(const struct queue_delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->piece_count; i++) {
+        if (delivery->pieces[i].data == NULL)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * A chunk that was announced can only be completed or the connection be closed, which would leave the
+ * messages ahead of it without their replies. So content that has still to be read, and may prove unreadable,
+ * waits until all before it is answered.
+ */
+static enum job_carrier choose_carrier(const struct client *client, const struct job *job)
+{
+    bool is_binary = job->envelope.flags & ENVELOPE_BINARYMIME;
+    bool is_chunk = is_binary || !(job->envelope.flags & ENVELOPE_DOT_LINES);
+
+    if (client->gear == GEAR_STREAM && is_chunk && is_in_memory(job->delivery))
+        return CARRIER_CHUNK;
+    return is_binary ? CARRIER_LATE_CHUNK : CARRIER_DATA;
+}
+
+static bool screen_recipients(struct job *job)
+{
+    struct queue_delivery *delivery = job->delivery;
+    uint32_t open = 0;
+
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
+        if (is_sendable(&delivery->targets[i]))
+            open++;
+        else
+            outcome_by_reply(job, &delivery->targets[i], 501, SMTP_SLICE("5.1.3 bad address syntax"));
+    }
+    return open == 0;
+}
+
+bool screen_message(const struct client *client, struct job *job)
+{
+    const struct queue_delivery *delivery = job->delivery;
+
+    assert(job->state == JOB_WAITING);
+    if (envelope_decode(delivery->meta, delivery->meta_size, &job->envelope) != 0 ||
+        !fits_a_line(job->envelope.sender) || !fits_a_line(job->envelope.envid)) {
+        outcome_rest(job, QUEUE_DEFER, SMTP_SLICE("4.3.0 stored envelope cannot be read"));
+        return true;
+    }
+    if ((client->features & SMTP_EXT_SIZE) && client->size_limit != 0 &&
+        delivery->content_size > client->size_limit) {
+        outcome_rest(job, QUEUE_DONE, SMTP_SLICE("5.3.4 message is larger than the peer takes"));
+        return true;
+    }
+    const char *lack = missing_extension(client, job->envelope.flags);
+    if (lack != NULL) {
+        refuse_for_lack(client, job, lack);
+        return true;
+    }
+    job->carrier = choose_carrier(client, job);
+    return screen_recipients(job);
+}

@@ -1,0 +1,308 @@
+/* Gear 4: whole transactions back to back, to peers that announce CHUNKING and PIPELINING. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/message/envelope.h"
+#include "tests/unit/outbound/play.h"
+
+#define STREAM    HELLO, "S: 250-peer.test", "S: 250-CHUNKING", "S: 250 PIPELINING"
+#define CHUNK     "C: BDAT 25 LAST", "B: 25"
+#define SAID      MAIL, RCPT, CHUNK
+#define NEXT      "C: RSET", SAID
+#define TAKE      "S: 250 ok", "S: 250 ok", "A: 250 2.0.0 taken"
+#define TAKE_NEXT "S: 250 reset", TAKE
+#define WAY_3     "=", MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok", "S: 354 go", "=", "D", "A: 250 ok"
+#define LARGE     (12 << 20)
+
+static const char one_connection[] =
+    "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"0\" }";
+
+static struct world world;
+static struct peer peer;
+
+static void transactions_leave_in_one_flight(void **state)
+{
+    struct message messages[] = {TWO(), ONE(), ONE()};
+    char *content;
+    char *log = play(
+        SCRIPTS(SCRIPT(STREAM, "=", MAIL, RCPT, "C: RCPT TO:<c@to.test>", CHUNK, NEXT, NEXT, "Q", "S: 250 ok",
+                       "S: 250 ok", "S: 250 ok", "A: 250 2.0.0 taken as 77", TAKE_NEXT, TAKE_NEXT, BYE)),
+        messages, 3, "DDDD", &content);
+    assert_string_equal(content, BODY BODY BODY);
+    free(content);
+    check_log(log, "reply=\"250 2.0.0 taken as 77\"");
+}
+
+static void window_is_bounded(void **state)
+{
+    struct message messages[] = {ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE()};
+    free(play(SCRIPTS(SCRIPT(STREAM, "=", SAID, NEXT, NEXT, NEXT, NEXT, NEXT, NEXT, NEXT, "Q", TAKE, "=",
+                             NEXT, "Q", TAKE_NEXT, TAKE_NEXT, "*", NEXT, TAKE_NEXT, TAKE_NEXT, TAKE_NEXT,
+                             TAKE_NEXT, TAKE_NEXT, TAKE_NEXT, TAKE_NEXT, BYE)),
+              messages, 10, "DDDDDDDDDD", NULL));
+}
+
+static void idle_session_needs_no_reset(void **state)
+{
+    struct message messages[2] = {ONE(), ONE()};
+
+    peer_start(&peer, SCRIPTS(SCRIPT(STREAM, "=", SAID, TAKE, "=", SAID, TAKE, "=", "C: QUIT", "E")),
+               SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0},
+               "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"300ms\" }");
+    for (uint32_t i = 0; i < 2; i++) {
+        world_send(&world, &messages[i]);
+        world_run_home(&world, i + 1);
+    }
+    world_run_closed(&world);
+    world_deinit(&world);
+    peer_stop(&peer);
+    assert_string_equal(peer.failure, "");
+}
+
+static void content_is_empty(void **state)
+{
+    struct message messages[] = {FROM("a@from.test", "", )};
+    char *content;
+    free(play(SCRIPTS(SCRIPT(STREAM, "=", MAIL, RCPT, "C: BDAT 0 LAST", TAKE, BYE)), messages, 1, "D",
+              &content));
+    assert_string_equal(content, "");
+    free(content);
+}
+
+/* Stuffed dots are not for chunks, and what must be read first goes by DATA: nothing overtakes it. */
+static void data_rides_in_the_stream(void **state)
+{
+    struct message messages[] = {ONE(), ONE(.flags = ENVELOPE_DOT_LINES), ONE(), ONE(.on_disk = true)};
+    char *content;
+    free(play(SCRIPTS(SCRIPT(STREAM, "=", SAID, "C: RSET", MAIL, RCPT, "C: DATA", "Q", TAKE, "S: 250 ok",
+                             "S: 250 ok", "S: 250 ok", "S: 354 go", "=", "D", SAID, "C: RSET", MAIL, RCPT,
+                             "C: DATA", "Q", "A: 250 ok", TAKE, "S: 250 ok", "S: 250 ok", "S: 250 ok",
+                             "S: 354 go", "*", "D", "A: 250 ok", "C: QUIT", "E")),
+              messages, 4, "DDDD", &content));
+    assert_string_equal(content, BODY BODY ".\r\n" BODY BODY ".\r\n");
+    free(content);
+}
+
+static void without_pipelining_there_is_no_stream(void **state)
+{
+    struct message messages[] = {ONE()};
+    free(play(SCRIPTS(SCRIPT(HELLO, "S: 250-peer.test", "S: 250 CHUNKING", "=", MAIL, "S: 250 ok", "=", RCPT,
+                             "S: 250 ok", "=", "C: DATA", "S: 354 go", "=", "D", "A: 250 ok", BYE)),
+              messages, 1, "D", NULL));
+}
+
+/* MAIL, RCPT or BDAT refused: each costs its own message only, whatever the peer says to the rest of it. */
+static void refusals_concern_their_own_message(void **state)
+{
+    struct message messages[] = {ONE(), ONE(), TWO(), ONE(), ONE()};
+    char *log = play(
+        SCRIPTS(SCRIPT(STREAM, "=", SAID, NEXT, "C: RSET", MAIL, RCPT, "C: RCPT TO:<c@to.test>", CHUNK, NEXT,
+                       NEXT, "S: 550 5.7.1 no sender", "S: 503 no", "S: 503 no", "S: 250 reset", "S: 250 ok",
+                       "S: 550 5.1.1 nobody", "S: 554 5.5.1 no recipients", "S: 250 reset", "S: 250 ok",
+                       "S: 250 ok", "S: 452 4.2.2 full", "A: 250 2.0.0 taken", "S: 250 reset", "S: 250 ok",
+                       "S: 250 ok", "S: 552 5.3.4 too much", TAKE_NEXT, BYE)),
+        messages, 5, "DDDFDD", NULL);
+    assert_non_null(strstr(log, "reply=\"550 5.7.1 no sender\""));
+    assert_non_null(strstr(log, "reply=\"550 5.1.1 nobody\""));
+    assert_non_null(strstr(log, "reply=\"552 5.3.4 too much\""));
+    assert_null(strstr(log, "503"));
+    check_log(log, "reply=\"452 4.2.2 full\"");
+}
+
+static void reset_follows_a_refused_chunk(void **state)
+{
+    struct message messages[] = {ONE(), ONE()};
+
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(STREAM, "=", SAID, "S: 250 ok", "S: 250 ok", "S: 451 later", "=", NEXT,
+                              TAKE_NEXT, "=", "C: QUIT", "E")),
+               SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0},
+               "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"300ms\" }");
+    for (uint32_t i = 0; i < 2; i++) {
+        world_send(&world, &messages[i]);
+        world_run_home(&world, i + 1);
+    }
+    world_run_closed(&world);
+    assert_int_equal(messages[0].targets[0].outcome, QUEUE_DEFER);
+    assert_int_equal(messages[1].targets[0].outcome, QUEUE_DONE);
+    world_deinit(&world);
+    peer_stop(&peer);
+    assert_string_equal(peer.failure, "");
+}
+
+/* A message to nobody that the peer takes all the same counts for nobody. */
+static void nobody_accepted_and_yet_taken(void **state)
+{
+    struct message messages[] = {ONE(), ONE()};
+    char *log =
+        play(SCRIPTS(SCRIPT(STREAM, "=", SAID, NEXT, "S: 250 ok", "S: 550 no", "S: 250 ok", TAKE_NEXT, BYE)),
+             messages, 2, "DD", NULL);
+    assert_non_null(strstr(log, "bounce id="));
+    check_log(log, "deliver id=");
+}
+
+static void what_was_sent_and_not_answered_may_be_a_duplicate(void **state)
+{
+    struct message messages[] = {ONE(), ONE(), ONE()};
+    char *log = play(SCRIPTS(SCRIPT(STREAM, "=", SAID, NEXT, NEXT, TAKE, "S: 250 reset", "S: 250 ok", "X")),
+                     messages, 3, "DFF", NULL);
+    const char *first = strstr(log, "possible_duplicate=true");
+    assert_non_null(first);
+    assert_non_null(strstr(first + 1, "possible_duplicate=true"));
+    check_log(log, "waiting for the reply to RCPT");
+}
+
+static void closing_421_defers_the_current_one(void **state)
+{
+    struct message messages[] = {ONE(), ONE()};
+    char *log =
+        play(SCRIPTS(SCRIPT(STREAM, "=", SAID, NEXT, TAKE, "S: 250 reset", "S: 421 4.3.2 going down", "E")),
+             messages, 2, "DF", NULL);
+    assert_null(strstr(log, "possible_duplicate"));
+    check_log(log, "reply=\"421 4.3.2 going down\"");
+}
+
+/* --- Large content --- */
+
+static char *large_content(void)
+{
+    char *content = malloc(LARGE + 1);
+
+    assert_non_null(content);
+    memset(content, 'x', LARGE);
+    for (size_t i = 80; i <= LARGE; i += 80)
+        memcpy(content + i - 2, "\r\n", 2);
+    memcpy(content + LARGE - 2, "\r\n", 2);
+    content[LARGE] = 0;
+    return content;
+}
+
+static void nothing_is_begun_while_much_is_unsent(void **state)
+{
+    char *large = large_content();
+    struct message messages[] = {FROM("a@from.test", large, ), ONE()};
+    const size_t before_next = strlen("EHLO relay.test\r\nMAIL FROM:<a@from.test>\r\nRCPT TO:<b@to.test>\r\n"
+                                      "BDAT 12582912 LAST\r\n") +
+                               LARGE;
+
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(STREAM, MAIL, RCPT, "C: BDAT 12582912 LAST", "W", "W", "W", "B: 12582912", NEXT,
+                              TAKE, TAKE_NEXT, "C: QUIT", "E")),
+               SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+    world_send(&world, &messages[0]);
+    world_send(&world, &messages[1]);
+    world_run_ms(&world, 60);
+    assert_int_equal(counter_get(&world.counters, COUNTER_bytes_sent), before_next);
+    world_run_home(&world, 2);
+    world_run_closed(&world);
+    assert_int_equal(messages[0].targets[0].outcome, QUEUE_DONE);
+    assert_int_equal(messages[1].targets[0].outcome, QUEUE_DONE);
+    world_deinit(&world);
+    assert_int_equal(peer.content_size, LARGE + 25);
+    peer_stop(&peer);
+    assert_string_equal(peer.failure, "");
+    free(large);
+}
+
+/* Of three messages one was answered, one was sent, and one got stuck on its way. */
+static void an_unfinished_chunk_is_no_duplicate(void **state)
+{
+    char *large = large_content();
+    struct message messages[] = {ONE(), ONE(), FROM("a@from.test", large, )};
+
+    peer_start(&peer, SCRIPTS(SCRIPT(STREAM, SAID, NEXT, TAKE, "W", "Z")), SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+    for (uint32_t i = 0; i < 3; i++)
+        world_send(&world, &messages[i]);
+    world_run_home(&world, 3);
+    world_run_closed(&world);
+    assert_int_equal(messages[0].targets[0].outcome, QUEUE_DONE);
+    assert_int_equal(messages[1].targets[0].outcome, QUEUE_DEFER);
+    assert_int_equal(messages[2].targets[0].outcome, QUEUE_RETRY);
+    assert_int_equal(counter_get(&world.counters, COUNTER_duplicates_possible), 1);
+    world_deinit(&world);
+    peer_stop(&peer);
+    free(large);
+}
+
+/* --- Trouble lowers the gear --- */
+
+/* On each broken connection one message is done, and two are unsure. */
+static void a_stream_that_breaks_twice_gets_gear_three(void **state)
+{
+    struct message messages[] = {ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE()};
+    const char *const *breaks = SCRIPT(STREAM, "=", SAID, NEXT, NEXT, TAKE, "X");
+
+    peer_start(&peer,
+               SCRIPTS(breaks, breaks,
+                       SCRIPT(STREAM, WAY_3, MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok", "S: 354 go",
+                              "=", "D", "A: 250 ok", BYE)),
+               SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+    for (uint32_t i = 0; i < 8; i++) {
+        world_send(&world, &messages[i]);
+        if (i == 2 || i == 5)
+            world_run_home(&world, i + 1);
+    }
+    world_run_home(&world, 8);
+    world_run_closed(&world);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(messages[i].targets[0].outcome, i < 6 && i % 3 > 0 ? QUEUE_DEFER : QUEUE_DONE);
+    assert_int_equal(counter_get(&world.counters, COUNTER_duplicates_possible), 4);
+    world_deinit(&world);
+    peer_stop(&peer);
+    assert_string_equal(peer.failure, "");
+}
+
+/* The gear is lowered at once, and what was refused for the confusion's sake is tried again. */
+static void check_confusion(const char *const *script)
+{
+    struct message messages[] = {ONE(), ONE(), ONE()};
+
+    peer_start(&peer, SCRIPTS(script, SCRIPT(STREAM, WAY_3, BYE)), SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+    world_send(&world, &messages[0]);
+    world_send(&world, &messages[1]);
+    world_run_home(&world, 2);
+    world_send(&world, &messages[2]);
+    world_run_home(&world, 3);
+    world_run_closed(&world);
+    assert_int_equal(messages[1].targets[0].outcome, QUEUE_DEFER);
+    assert_int_equal(messages[2].targets[0].outcome, QUEUE_DONE);
+    assert_int_equal(counter_get(&world.counters, COUNTER_bounced), 0);
+    world_deinit(&world);
+    peer_stop(&peer);
+    assert_string_equal(peer.failure, "");
+}
+
+static void confusion_lowers_the_gear(void **state)
+{
+    check_confusion(SCRIPT(STREAM, "=", SAID, NEXT, "S: 250 ok", "S: 250 ok", "S: 502 5.5.1 BDAT?", "E"));
+    check_confusion(SCRIPT(STREAM, "=", SAID, NEXT, TAKE, "S: 250 reset", "S: 503 5.5.1 nested MAIL", "E"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(transactions_leave_in_one_flight),
+        cmocka_unit_test(window_is_bounded),
+        cmocka_unit_test(idle_session_needs_no_reset),
+        cmocka_unit_test(content_is_empty),
+        cmocka_unit_test(data_rides_in_the_stream),
+        cmocka_unit_test(without_pipelining_there_is_no_stream),
+        cmocka_unit_test(refusals_concern_their_own_message),
+        cmocka_unit_test(reset_follows_a_refused_chunk),
+        cmocka_unit_test(nobody_accepted_and_yet_taken),
+        cmocka_unit_test(what_was_sent_and_not_answered_may_be_a_duplicate),
+        cmocka_unit_test(closing_421_defers_the_current_one),
+        cmocka_unit_test(nothing_is_begun_while_much_is_unsent),
+        cmocka_unit_test(an_unfinished_chunk_is_no_duplicate),
+        cmocka_unit_test(a_stream_that_breaks_twice_gets_gear_three),
+        cmocka_unit_test(confusion_lowers_the_gear),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
