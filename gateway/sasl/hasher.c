@@ -55,7 +55,7 @@ static void *run(void *context)
 {
     struct hasher *hasher = context;
     /* Linux gives each thread its own niceness. Failing to be nice is no reason to refuse logins. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS);
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + NICENESS);
     pthread_setname_np(pthread_self(), "hasher");
     struct hasher_job *job;
     while ((job = take(hasher)) != NULL) {
