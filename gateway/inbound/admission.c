@@ -277,16 +277,21 @@ static bool is_our_postmaster(const struct session *session, const struct smtp_p
            config_relay_domain(config_of(session), key.data, key.size);
 }
 
+static bool is_certificate_name(const void *config, const char *name)
+{
+    static const uint8_t no_fingerprint[32];
+    return name[0] != '\0' && config_relay_allows_certificate(config, name, no_fingerprint);
+}
+
 /* A verified certificate that is on the list: the one of this TLS connection, or the one that a proxy saw. */
 static bool is_certified(struct session *session)
 {
+    const struct config *config = config_of(session);
     const struct tls_info *tls = conn_tls_info(&session->conn);
-    static const uint8_t no_fingerprint[32];
     if (tls != NULL && tls->client_verified)
-        return config_relay_allows_certificate(config_of(session), tls->client_name, tls->client_fingerprint);
-    if (session->origin == NULL || session->origin->certificate[0] == '\0')
-        return false;
-    return config_relay_allows_certificate(config_of(session), session->origin->certificate, no_fingerprint);
+        return config_relay_allows_certificate(config, "", tls->client_fingerprint) ||
+               conn_tls_any_name(&session->conn, is_certificate_name, config);
+    return session->origin != NULL && is_certificate_name(config, session->origin->certificate);
 }
 
 static bool may_relay(struct session *session)

@@ -223,6 +223,14 @@ static inline bool conn_is_tls(const struct conn *conn)
 /* NULL in the clear and before the handshake is done. Lives until on_closed has returned. */
 const struct tls_info *conn_tls_info(struct conn *conn);
 
+/*
+ * Shows `fits` the DNS names of the peer's certificate, or its common name where it has none, until one is
+ * taken. Whether one was; false in the clear and without a certificate. A name that is not fit is shown as
+ * "".
+ */
+bool conn_tls_any_name(struct conn *conn, bool (*fits)(const void *context, const char *name),
+                       const void *context);
+
 /* Why TLS failed, for the log: static text, never NULL; empty when nothing has failed. */
 const char *conn_tls_error(const struct conn *conn);
 

@@ -373,6 +373,12 @@ const struct tls_info *conn_tls_info(struct conn *conn)
     return tls != NULL && tls->info.version != NULL ? &tls->info : NULL;
 }
 
+bool conn_tls_any_name(struct conn *conn, bool (*fits)(const void *context, const char *name),
+                       const void *context)
+{
+    return conn_tls_info(conn) != NULL && tls_session_any_name(conn->tls->session, fits, context);
+}
+
 const char *conn_tls_error(const struct conn *conn)
 {
     return conn->tls != NULL ? conn->tls->error : "";

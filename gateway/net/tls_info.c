@@ -36,23 +36,43 @@ static bool info_is_ascii(const uint8_t *bytes, size_t size)
     return true;
 }
 
-/* Whether the certificate has a DNS name; the first one is taken, if it is fit. */
-static bool info_take_dns_name(char into[TLS_NAME_MAX + 1], X509 *certificate)
+typedef bool name_fits(const void *context, const char *name);
+
+/* Shows every DNS name that is fit until one is taken. Returns whether the certificate has any, and whether
+ * one was taken. */
+static bool info_each_dns_name(X509 *certificate, name_fits *fits, const void *context, bool *is_taken)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
     bool found = false;
-    for (size_t index = 0; names != NULL && index < sk_GENERAL_NAME_num(names) && !found; index++) {
+    *is_taken = false;
+    for (size_t index = 0; names != NULL && index < sk_GENERAL_NAME_num(names) && !*is_taken; index++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, index);
         if (name->type != GEN_DNS)
             continue;
         found = true;
+        char text[TLS_NAME_MAX + 1] = "";
         const uint8_t *bytes = ASN1_STRING_get0_data(name->d.dNSName);
         size_t size = (size_t)ASN1_STRING_length(name->d.dNSName);
         if (info_is_ascii(bytes, size))
-            info_take_name(into, bytes, size);
+            info_take_name(text, bytes, size);
+        *is_taken = fits(context, text);
     }
     GENERAL_NAMES_free(names);
     return found;
+}
+
+static bool info_copy_name(const void *context, const char *name)
+{
+    char *const *into = context;
+    memcpy(*into, name, strlen(name) + 1);
+    return true;
+}
+
+/* Whether the certificate has a DNS name; the first one is taken, if it is fit. */
+static bool info_take_dns_name(char into[TLS_NAME_MAX + 1], X509 *certificate)
+{
+    bool is_taken = false;
+    return info_each_dns_name(certificate, info_copy_name, &into, &is_taken);
 }
 
 static void info_take_common_name(char into[TLS_NAME_MAX + 1], X509 *certificate)
@@ -99,6 +119,21 @@ static void info_take_peer(struct tls_info *info, const SSL *session)
     int done = X509_digest(certificate, EVP_sha256(), info->peer_fingerprint, &size);
     assert(done == 1 && size == sizeof(info->peer_fingerprint));
     X509_free(certificate);
+}
+
+bool tls_session_any_name(const SSL *session, name_fits *fits, const void *context)
+{
+    X509 *certificate = SSL_get_peer_certificate(session);
+    bool is_taken = false;
+    if (certificate == NULL)
+        return false;
+    if (!info_each_dns_name(certificate, fits, context, &is_taken)) {
+        char name[TLS_NAME_MAX + 1] = "";
+        info_take_common_name(name, certificate);
+        is_taken = fits(context, name);
+    }
+    X509_free(certificate);
+    return is_taken;
 }
 
 void tls_info_fill(struct tls_info *info, const SSL *session)

@@ -102,6 +102,10 @@ uint32_t tls_end_point(X509 *certificate, uint8_t into[TLS_BINDING_MAX]);
 /* What is known of a session whose handshake is done. */
 void tls_info_fill(struct tls_info *info, const SSL *session);
 
+/* See conn_tls_any_name. */
+bool tls_session_any_name(const SSL *session, bool (*fits)(const void *context, const char *name),
+                          const void *context);
+
 /* See conn_tls_binding. */
 int tls_session_binding(SSL *session, enum tls_binding type, uint8_t *into, size_t capacity)
     __attribute__((warn_unused_result));

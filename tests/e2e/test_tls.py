@@ -164,7 +164,7 @@ def relays(gateway, context, listener):
 @pytest.mark.parametrize("listener", LISTENERS)
 @pytest.mark.parametrize("by", ["name", "fingerprint"])
 def test_client_certificates(sluice, sink, authority, shared, listener, by):
-    good = authority.issue("good-client", names=("app.example.com",), usage="client")
+    good = authority.issue("good-client", names=("first.example.com", "app.example.com"), usage="client")
     other = authority.issue("other-client", names=("other.example.com",), usage="client")
     forged = Authority(shared / "stranger", "Stranger").issue("forged", names=("app.example.com",), usage="client")
     fingerprint = re.sub("(..)(?=.)", r"\1:", good.fingerprint().upper())

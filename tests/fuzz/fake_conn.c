@@ -157,6 +157,12 @@ const struct tls_info *conn_tls_info(struct conn *conn)
     return NULL;
 }
 
+bool conn_tls_any_name(struct conn *conn, bool (*fits)(const void *context, const char *name),
+                       const void *context)
+{
+    return false;
+}
+
 const char *conn_tls_error(const struct conn *conn)
 {
     return "";
