@@ -7,7 +7,7 @@
 /* Writes many hostile notices into the folder named by the first argument, N.notice as it is stored, and
  * N.facts with what a reader must find in it: a line each, a name and a value in hexadecimal. */
 
-enum { NOTICES = 1500 };
+enum { NOTICES = 500 };
 
 static FILE *open_file(const char *folder, unsigned seed, const char *kind)
 {

@@ -284,6 +284,8 @@ static void test_replies(void **state)
                  "Diagnostic-Code: smtp; 550 a??[31m??\r\n");
     assert_reply(SMTP_SLICE("550 \xc3\xa4\xe2\x80\xae\xff"), true,
                  "Diagnostic-Code: smtp; 550 \xc3\xa4??\r\n");
+    assert_reply(SMTP_SLICE("550 \xe0\x80\xaf|\xed\xa0\x80|\xf4\x90\x80\x80|\xf0\x9f\x92\x8c|\xe2\x82"), true,
+                 "Diagnostic-Code: smtp; 550 ???|???|????|\xf0\x9f\x92\x8c|??\r\n");
     assert_reply((struct smtp_slice){"550 a\0b", 7}, false, "Diagnostic-Code: smtp; 550 a?b\r\n");
     assert_reply(SMTP_SLICE("550 x\r\n.\r\nx"), false, "      550 x . x\r\n");
 }
@@ -408,6 +410,7 @@ static void test_what_counts_as_header(void **state)
     assert_header("A: 1\r\nB: 2", 10, 6, false);
     assert_header("A: 1\r\nno field\r\n", 16, 6, false);
     assert_header("no field\r\n", 10, 0, false);
+    assert_header("A: 1\r\n.B: 2\r\n\r\n", 15, 6, false); /* stored with two dots, or BINARYMIME */
     assert_header("\r\nbody\r\n", 8, 0, false);
     assert_header("A: 1\r\nB: 2\nC: 3\r\n\r\n", 19, 6, false);
     assert_header("A: 1\r\nB: \r2\r\n\r\n", 15, 6, false);
