@@ -279,7 +279,8 @@ static void a_wildcard_is_this_machine(void **state)
 {
     static struct sockaddr_storage any;
     struct world *world = start(state);
-    peer_zone(world->peers[0], "loop.test MX 10 lo.test\nlo.test A 127.0.0.77\nzero.test A 0.0.0.0\n");
+    peer_zone(world->peers[0],
+              "loop.test MX 10 lo.test\nfar.test A 240.0.0.9\nlo.test A 127.0.0.77\nzero.test A 0.0.0.0\n");
     expect_mx(world, "loop.test", MX_OK, "lo.test=127.0.0.77:25");
     assert_int_equal(parse_ip("0.0.0.0", 25, &any), 0);
     struct resolver_settings settings = world->options.settings;
@@ -288,7 +289,8 @@ static void a_wildcard_is_this_machine(void **state)
     assert_int_equal(resolver_configure(world->resolver, &settings), 0);
     expect_mx(world, "loop.test", MX_LOOP, "");
     expect_mx(world, "zero.test", MX_LOOP, "");
-    expect_mx(world, "implicit.test", MX_OK, "implicit.test=192.0.2.2:25");
+    /* No interface has an address of class E. */
+    expect_mx(world, "far.test", MX_OK, "far.test=240.0.0.9:25");
 }
 
 static void a_cancelled_question_is_forgotten(void **state)
