@@ -343,6 +343,8 @@ size_t commands_take(struct session *session, const char *bytes, size_t size)
         return consumed;
 
     COUNTER_ADD(session->inbound->options.counters, commands, 1);
+    if (admission_is_stressed(session))
+        COUNTER_ADD(session->inbound->options.counters, connections_stressed, 1);
     session_arm_timeout(session);
     if (result != SMTP_PARSE_DONE) {
         count_bad_recipient(session, command.verb);

@@ -124,7 +124,6 @@ struct xclient {
     bool has_address;
     bool has_helo;
     bool has_login;
-    bool is_esmtp;
     uint16_t port;
     uint8_t helo_size;
     uint8_t login_size;
@@ -154,11 +153,8 @@ static bool take_attribute(struct xclient *xclient, const struct smtp_xclient_at
         xclient->login_size = (uint8_t)size;
         memcpy(xclient->login, attribute->value, size <= USER_NAME_MAX ? size : 0);
         return size <= USER_NAME_MAX && memchr(xclient->login, '\0', xclient->login_size) == NULL;
-    case SMTP_XCLIENT_PROTO:
-        xclient->is_esmtp = size == 5;
-        return true;
     default:
-        return true; /* names and our own address are known to us, or not needed */
+        return true; /* names, the protocol and our own address are not needed */
     }
 }
 
