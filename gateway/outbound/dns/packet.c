@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <ldns/ldns.h>
 #include <string.h>
 
 #include "gateway/outbound/dns/packet_records.h"

@@ -3,8 +3,10 @@
  */
 #pragma once
 
-#include <ldns/ldns.h>
+/* Before ldns, which would else make a bool of its own. */
 #include <stdbool.h>
+
+#include <ldns/ldns.h>
 #include <stdint.h>
 
 #include "gateway/outbound/dns/name.h"

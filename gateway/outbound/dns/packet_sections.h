@@ -6,8 +6,10 @@
  */
 #pragma once
 
-#include <ldns/ldns.h>
+/* Before ldns, which would else make a bool of its own. */
 #include <stdbool.h>
+
+#include <ldns/ldns.h>
 #include <stddef.h>
 #include <stdint.h>
 

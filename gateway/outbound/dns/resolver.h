@@ -59,7 +59,7 @@ struct resolver_settings {
 /* 0 in a number means the default above. */
 struct resolver_options {
     struct loop *loop;
-    struct log_writer *log;
+    struct log_writer *log; /* NULL: nothing is logged */
     struct counters *counters;
     struct pool *pool;
     struct resolver_settings settings;

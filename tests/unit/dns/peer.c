@@ -290,6 +290,7 @@ static void send_to(struct peer *peer, const struct sockaddr_storage *to, const 
 /* Everything that is no answer to the question, though it comes from the right place. */
 static void send_strays(struct peer *peer, const struct sockaddr_storage *to, uint8_t *right, size_t size)
 {
+    right[size - 1] ^= 0x40; /* whoever takes one of them gets a wrong address */
     send_to(peer, to, right, 0);
     send_to(peer, to, right, 5);
     right[0] ^= 0x40; /* another id */
@@ -307,6 +308,7 @@ static void send_strays(struct peer *peer, const struct sockaddr_storage *to, ui
     static uint8_t large[1400]; /* more than was said to be taken */
     memcpy(large, right, size);
     send_to(peer, to, large, sizeof(large));
+    right[size - 1] ^= 0x40;
     send_to(peer, to, right, size);
 }
 

@@ -41,6 +41,9 @@ static const char zone[] = "one.test MX 10 mx.one.test\n"
                            "byaddress.test MX 20 secret.test\n"
                            "byaddress.test MX 30 b.order.test\n"
                            "secret.test A 192.0.2.98\n"
+                           "byequal.test MX 10 a.order.test\n"
+                           "byequal.test MX 20 b.order.test\n"
+                           "byequal.test MX 20 secret.test\n"
                            "onlyaddress.test MX 10 secret.test\n"
                            "twice.test MX 10 mx.one.test\n"
                            "twice.test MX 20 MX.one.test\n"
@@ -215,6 +218,14 @@ static void one_family_may_fail(void **state)
     expect_mx(world, "v6broken.test", MX_OK, "mixed.test=192.0.2.5:25");
 }
 
+static void who_stands_beside_us_is_cut_too(void **state)
+{
+    struct world *world = start(state);
+    /* Equals come in random order: we are before the other, and behind it. */
+    for (int time = 0; time < 30; time++)
+        expect_mx(world, "byequal.test", MX_OK, "a.order.test=192.0.2.11:25");
+}
+
 static void equals_share_the_load(void **state)
 {
     struct world *world = start(state);
@@ -332,6 +343,7 @@ int main(void)
         WORLD_TEST(both_families_are_there),
         WORLD_TEST(families_take_turns),
         WORLD_TEST(one_family_may_fail),
+        WORLD_TEST(who_stands_beside_us_is_cut_too),
         WORLD_TEST(equals_share_the_load),
         WORLD_TEST(a_thousand_hosts_are_bounded),
         WORLD_TEST(the_result_is_as_old_as_its_oldest_part),

@@ -251,7 +251,7 @@ def nobody(program, port):
 
 
 def main():
-    program, keep = sys.argv[1], pathlib.Path(sys.argv[2])
+    program, keep = str(pathlib.Path(sys.argv[1]).resolve()), pathlib.Path(sys.argv[2])
     root = unpacked.unpack(keep.resolve())
     with tempfile.TemporaryDirectory(prefix="sluice-dns-") as temporary:
         folder = pathlib.Path(temporary)

@@ -201,7 +201,11 @@ static void strays_are_overlooked(void **state)
 {
     struct world *world = start(state);
     peer_play(world->peers[0], "host.test", PEER_STRAYS, 1);
-    expect(world, "host.test", DNS_A, DNS_OK, 2);
+    struct probe probe;
+    const struct dns_records *records = probe_get(world, &probe, "host.test", DNS_A);
+    assert_int_equal(records->count, 2);
+    assert_int_equal(records->records[1].a.s_addr, inet_addr("192.0.2.2"));
+    probe_end(&probe);
     assert_int_equal(world->peers[0]->udp_count, 1);
     assert_int_equal(world_count(world, COUNTER_dns_timeouts), 0);
 }
@@ -307,7 +311,7 @@ static void silence_ends_in_time(void **state)
     uint64_t begin_us = world_clock_us();
     expect(world, "host.test", DNS_A, DNS_TEMPORARY, 0);
     uint64_t took_ms = (world_clock_us() - begin_us) / 1000;
-    assert_true(took_ms >= 1000 && took_ms <= 3500);
+    assert_true(took_ms >= 1500 && took_ms <= 8000);
     /* It is remembered for a moment. */
     uint32_t before = world->peers[0]->udp_count;
     expect(world, "host.test", DNS_A, DNS_TEMPORARY, 0);
@@ -339,9 +343,8 @@ static void a_server_that_is_not_there_costs_no_time(void **state)
     world->servers[0] = gone->address;
     peer_free(gone);
     start(state);
-    uint64_t begin_us = world_clock_us();
     expect(world, "host.test", DNS_A, DNS_OK, 2);
-    assert_true(world_clock_us() - begin_us < 90000);
+    assert_int_equal(world_count(world, COUNTER_dns_timeouts), 0);
     assert_int_equal(world->peers[1]->udp_count, 1);
 }
 
@@ -488,6 +491,38 @@ static void who_is_answered_may_ask_again(void **state)
     assert_int_equal(world->peers[0]->udp_count, 1);
 }
 
+static struct {
+    struct loop_hook hook;
+    struct world *world;
+    struct probe probe;
+    bool has_asked;
+} late;
+
+static void ask_late(struct loop_hook *hook)
+{
+    if (!late.has_asked)
+        probe_ask(late.world, &late.probe, "host.test", DNS_A);
+    late.has_asked = true;
+}
+
+static void what_is_asked_late_in_a_turn_does_not_sleep(void **state)
+{
+    struct world *world = start(state);
+    expect(world, "host.test", DNS_A, DNS_OK, 2);
+    while (!resolver_is_idle(world->resolver))
+        world_turn(world);
+    late.world = world;
+    late.hook.fn = ask_late; /* after the resolver's own hook */
+    loop_add_hook(world->loop, &late.hook);
+    uint64_t begin_us = world_clock_us();
+    while (!late.has_asked)
+        loop_turn(world->loop, 3000000);
+    assert_true(world_clock_us() - begin_us < 1000000);
+    loop_turn(world->loop, 0);
+    assert_int_equal(late.probe.calls, 1);
+    probe_end(&late.probe);
+}
+
 int main(void)
 {
 #define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -520,6 +555,7 @@ int main(void)
         WORLD_TEST(names_that_cannot_be_are_not_asked_for),
         WORLD_TEST(the_end_answers_all_who_wait),
         WORLD_TEST(who_is_answered_may_ask_again),
+        WORLD_TEST(what_is_asked_late_in_a_turn_does_not_sleep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

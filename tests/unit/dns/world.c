@@ -27,8 +27,8 @@ int world_setup(void **state)
         .counters = &world->counters,
         .pool = &world->pool,
         .settings = {.servers = world->servers, .server_count = 2},
-        .attempt_ms = 100,
-        .total_ms = 1600,
+        .attempt_ms = 250,
+        .total_ms = 2500,
     };
     loop_turn(world->loop, 0);
     *state = world;

@@ -25,7 +25,7 @@ struct world {
     struct resolver *resolver;
 };
 
-/* cmocka fixtures: *state is a world with 100 ms an attempt and 1,600 ms in all, not started. */
+/* cmocka fixtures: *state is a world with 250 ms an attempt and 2,500 ms in all, not started. */
 int world_setup(void **state);
 int world_teardown(void **state);
 
