@@ -214,12 +214,6 @@ struct config {
     } retry;
 
     struct {
-        const struct sockaddr_storage *servers; /* recursive name servers with their ports, in order */
-        size_t server_count;                    /* 0: those of /etc/resolv.conf; 8 at most */
-        bool trust_ad; /* the servers validate (DNSSEC), and nobody can change what they say on its way */
-    } dns;
-
-    struct {
         uint64_t memory_bytes;
         uint64_t min_free_disk_bytes;   /* one of the two is 0 */
         uint32_t min_free_disk_percent; /* of the file system under data_dir */

@@ -51,7 +51,6 @@ struct config_inner {
     size_t client_name_count;
     struct fingerprint *fingerprints; /* of the same */
     size_t fingerprint_count;
-    struct sockaddr_storage *nameservers;     /* of dns.servers */
     const struct config_route *default_route; /* "*"; NULL: none */
 };
 

@@ -47,7 +47,6 @@ enum config_kind {
     KIND_CERTIFICATES,
     KIND_PRIVATE_KEYS,
     KIND_CLIENT_CERTIFICATES,
-    KIND_NAMESERVERS,
     KIND_EXTENSIONS, /* uint32_t of bits; from here on: some of some words */
     KIND_MECHANISMS,
     KIND_RULES,

@@ -120,31 +120,6 @@ static int add_wait(struct config_loader *loader, const struct config_key *key, 
     return 0;
 }
 
-/* IPv6 may stand without brackets when no port follows. */
-static int add_nameserver(struct config_loader *loader, const struct config_key *key, const char *text)
-{
-    enum { DNS_PORT = 53, NAMESERVERS_MAX = 8 };
-    struct config *config = loader->config;
-    struct sockaddr_storage address;
-    if (parse_ip(text, DNS_PORT, &address) < 0) {
-        char host[INET6_ADDRSTRLEN + 1];
-        uint16_t port;
-        if (parse_host_port(text, DNS_PORT, host, sizeof(host), &port) < 0 ||
-            parse_ip(host, port, &address) < 0)
-            return config_refuse(loader, key, text, "is not an IP address with a port from 1 to 65535");
-    }
-    size_t count = config->dns.server_count;
-    if (count == NAMESERVERS_MAX)
-        return config_refuse(loader, key, text, "is the 9th name server, 8 are allowed");
-    struct sockaddr_storage *servers =
-        config_grow(config, config->inner->nameservers, count, sizeof(*servers));
-    servers[count] = address;
-    config->inner->nameservers = servers;
-    config->dns.servers = servers;
-    config->dns.server_count++;
-    return 0;
-}
-
 static int add_file(struct config_loader *loader, const struct config_key *key, struct named_files *list,
                     const char *text)
 {
@@ -244,8 +219,6 @@ int config_add_value(struct config_loader *loader, const struct config_key *key,
         return add_file(loader, key, &inner->private_keys, text);
     case KIND_CLIENT_CERTIFICATES:
         return add_client_certificate(loader, key, text);
-    case KIND_NAMESERVERS:
-        return add_nameserver(loader, key, text);
     case KIND_EXTENSIONS:
     case KIND_MECHANISMS:
     case KIND_RULES:

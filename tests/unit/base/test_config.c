@@ -86,8 +86,6 @@ static void assert_defaults(const struct config *config)
     assert_memory_equal(config->retry.schedule_ms, schedule_ms, sizeof(schedule_ms));
     assert_int_equal(config->retry.max_age_ms, 432000000);
     assert_int_equal(config->retry.jitter_percent, 10);
-    assert_int_equal(config->dns.server_count, 0);
-    assert_false(config->dns.trust_ad);
     assert_int_equal(config->limits.memory_bytes, 1 << 30);
     assert_int_equal(config->limits.min_free_disk_percent, 5);
     assert_int_equal(config->limits.min_free_disk_bytes, 0);
@@ -157,14 +155,14 @@ static void the_deployed_file_shows_the_defaults(void **state)
     while (fgets(line, sizeof(line), file) != NULL) {
         char *comment = strstr(line, "    # ");
         if (comment == line && strchr(line, '=') != NULL && strstr(line, "example.com") == NULL &&
-            strstr(line, "/etc/sluice/") == NULL && strstr(line, "/etc/resolv.conf") == NULL) {
+            strstr(line, "/etc/sluice/") == NULL) {
             line[4] = ' ';
             uncommented++;
         }
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s", line);
     }
     fclose(file);
-    assert_int_equal(uncommented, 53);
+    assert_int_equal(uncommented, 52);
     struct config *config = load(text);
     assert_defaults(config);
     config_free(config);
@@ -180,8 +178,6 @@ static void every_key_is_taken(void **state)
              "  max_message_size = 1G max_recipients = 100 }\n"
              "listener \"b\" { bind = 127.0.0.1:26 }\n"
              "retry { schedule = {100ms} max_age = 1s jitter = \"0%\" }\n"
-             "dns { servers = {\"127.0.0.1:5353\", \"2001:db8::53\", \"[2001:db8::53]:54\"}\n"
-             "  trust_ad = true }\n"
              "limits { memory = 16M min_free_disk = 2G connections = 1 }\n"
              "log { format = json level = error destination = /tmp/log }\n"
              "timeouts { inbound_command = 100ms inbound_data = 1s outbound_connect = 2s\n"
@@ -203,11 +199,6 @@ static void every_key_is_taken(void **state)
     assert_int_equal(config->retry.schedule_ms[0], 100);
     assert_int_equal(config->retry.max_age_ms, 1000);
     assert_int_equal(config->retry.jitter_percent, 0);
-    assert_int_equal(config->dns.server_count, 3);
-    assert_address(&config->dns.servers[0], "127.0.0.1:5353");
-    assert_address(&config->dns.servers[1], "[2001:db8::53]:53");
-    assert_address(&config->dns.servers[2], "[2001:db8::53]:54");
-    assert_true(config->dns.trust_ad);
     assert_int_equal(config->limits.memory_bytes, 16 << 20);
     assert_int_equal(config->limits.min_free_disk_percent, 0);
     assert_int_equal(config->limits.min_free_disk_bytes, 2ULL << 30);

@@ -6,10 +6,6 @@
 /* Wrong files, each with all that its writer is told. */
 
 #define SPAN "would be right: a time from 100ms to 1d"
-#define NAMESERVER                                                                                           \
-    "would be right: the IP address of a name server, with a port unless that is 53, like \"192.0.2.53\" "   \
-    "or "                                                                                                    \
-    "\"[2001:db8::53]:5353\""
 #define BIND "would be right: an IP address with a port, like \"0.0.0.0:25\" or \"[::]:25\""
 #define NETWORK                                                                                              \
     "would be right: a network like \"192.0.2.0/24\" or \"[2001:db8::]/32\", all bits beyond the prefix "    \
@@ -44,7 +40,7 @@ static void unknown_names(void **state)
         {"\"limits|xyzzy\" = 1G\n",
          "1: unknown option 'xyzzy'; known here: hostname, data_dir, workers, user, "
          "recipient_delimiter, listener, tls, auth, relay, recipients, rate, admission, route, site, retry, "
-         "dns, limits, log, timeouts, queue"},
+         "limits, log, timeouts, queue"},
     };
     CHECK_WRONG(files);
 }
@@ -52,6 +48,7 @@ static void unknown_names(void **state)
 static void what_does_not_work_yet(void **state)
 {
     static const struct wrong_file files[] = {
+        {LISTENER "\ndns { trust_ad = true }\n", "3: 'dns' " LATE "leave it out"},
         {LISTENER "admin { }\n", "2: 'admin' " LATE "leave it out"},
         {"site \"default\" {\n messages_per_second = 0\n}\n",
          "2: 'messages_per_second' in section 'site' " LATE "leave it out"},
@@ -144,13 +141,6 @@ static void wrong_addresses(void **state)
     static const struct wrong_file files[] = {
         {"listener \"a\" {\n bind =\n {\"127.0.0.1:25\", # fine\n \"127.0.0.1\"}\n}\n",
          "4: listener.bind \"127.0.0.1\" cannot be read; " BIND},
-        {"dns {\n servers = {\"127.0.0.1\",\n \"ns.example.com\"}\n}\n",
-         "3: dns.servers \"ns.example.com\" is not an IP address with a port from 1 to 65535; " NAMESERVER},
-        {"dns {\n servers = \"[::1]:0\"\n}\n",
-         "2: dns.servers \"[::1]:0\" is not an IP address with a port from 1 to 65535; " NAMESERVER},
-        {"dns { servers = {1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5, 1.1.1.6, 1.1.1.7, 1.1.1.8, 1.1.1.9} "
-         "}\n",
-         "1: dns.servers \"1.1.1.9\" is the 9th name server, 8 are allowed; " NAMESERVER},
         {"listener \"a\" {\n bind = \"127.0.0.256:25\"\n}\n",
          "2: listener.bind \"127.0.0.256:25\" is not an IP address; " BIND},
         {"listener \"a\" {\n bind = \"localhost:25\"\n}\n",
