@@ -202,8 +202,8 @@ static void nothing_is_begun_while_much_is_unsent(void **state)
     assert_int_equal(messages[0].targets[0].outcome, QUEUE_DONE);
     assert_int_equal(messages[1].targets[0].outcome, QUEUE_DONE);
     world_deinit(&world);
-    assert_int_equal(peer.content_size, LARGE + 25);
     peer_stop(&peer);
+    assert_int_equal(peer.content_size, LARGE + 25);
     assert_string_equal(peer.failure, "");
     free(large);
 }
