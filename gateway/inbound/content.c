@@ -359,6 +359,6 @@ void content_go_on(struct session *session)
 {
     if (session->content.input_left > 0 || !is_complete(&session->content))
         return;
-    const size_t taken = take(session, NULL, 0);
+    const size_t taken = take(session, "", 0);
     assert(taken == 0);
 }

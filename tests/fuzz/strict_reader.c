@@ -174,13 +174,17 @@ static void accept_chunks(struct reader *reader)
 /* "BDAT" SP 1*DIGIT [SP "LAST"]; false: it cannot be read, which is fatal. */
 static bool parse_bdat(struct smtp_slice line, size_t *size, bool *is_last)
 {
-    char text[LINE_TEXT_MAX + 1], digits[32] = "", last[8] = "", more = 0;
+    char text[LINE_TEXT_MAX + 1], word[LINE_TEXT_MAX + 1] = "", last[8] = "", more = 0;
     memcpy(text, line.data, line.size);
     text[line.size] = '\0';
     for (uint32_t i = 0; i < line.size; i++)
         if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
             return false;
-    const int found = sscanf(text + 4, " %31s %7s %c", digits, last, &more);
+    const int found =
+        sscanf(text + 4, " %s %7s %c", word, last, &more); /* a word is not longer than its line */
+    const char *digits = word + strspn(word, "0");
+    if (digits > word && *digits == '\0')
+        digits--;
     const size_t digit_count = strlen(digits);
     if (found < 1 || found > 2 || strspn(digits, "0123456789") != digit_count || digit_count > 20)
         return false;
