@@ -4,6 +4,7 @@
 #include "gateway/base/rate_table.h"
 #include "gateway/base/table.h"
 #include "gateway/inbound/authentication.h"
+#include "gateway/inbound/commit.h"
 #include "gateway/inbound/policy.h"
 #include "gateway/inbound/report.h"
 #include "gateway/inbound/session.h"
@@ -17,14 +18,9 @@
 
 enum { STRESS_PERCENT = 80 }; /* of limits.connections */
 
-static const struct policy *policy_of(const struct session *session)
-{
-    return session->inbound->options.policy;
-}
-
 static const struct config *config_of(const struct session *session)
 {
-    return policy_of(session)->config;
+    return session_policy(session)->config;
 }
 
 static uint64_t now_ms(const struct session *session)
@@ -227,7 +223,7 @@ void admission_logged_out(struct session *session)
 
 static enum reply_id judge_sender(struct session *session, struct smtp_slice sender)
 {
-    const struct policy *policy = policy_of(session);
+    const struct policy *policy = session_policy(session);
     const char *login = authentication_user(session);
     if (login == NULL || policy->config->auth.senders == NULL)
         return REPLY_NONE;
@@ -241,14 +237,8 @@ static enum reply_id judge_sender(struct session *session, struct smtp_slice sen
 
 static enum reply_id judge_queue(const struct session *session)
 {
-    switch (queue_state(session->inbound->options.queue)) {
-    case QUEUE_OPEN:
-        return REPLY_NONE;
-    case QUEUE_FAILED:
-        return REPLY_STORAGE_FAILED;
-    default:
-        return REPLY_STORAGE_FULL;
-    }
+    const bool is_open = queue_state(session->inbound->options.queue) == QUEUE_OPEN;
+    return is_open ? REPLY_NONE : commit_reply_to_no_draft(session);
 }
 
 enum reply_id admission_mail(struct session *session, const struct smtp_command *command)
@@ -303,7 +293,7 @@ static bool may_relay(struct session *session)
 static enum reply_id judge_listed(struct session *session, const struct smtp_path *path,
                                   struct smtp_slice key)
 {
-    const struct policy *policy = policy_of(session);
+    const struct policy *policy = session_policy(session);
     const ptrdiff_t index = config_recipients_find(policy->config, key.data, key.size);
     if (index < 0)
         return REPLY_NONE;

@@ -34,11 +34,6 @@ static_assert((int)SASL_MECHANISM_COUNT == (int)CONFIG_MECHANISM_COUNT,
               "the configuration names the same ones");
 static_assert((int)SASL_SCRAM_SHA_256_PLUS == (int)CONFIG_MECHANISM_SCRAM_SHA_256_PLUS, "in the same order");
 
-static const struct policy *policy_of(const struct session *session)
-{
-    return session->inbound->options.policy;
-}
-
 const char *authentication_user(const struct session *session)
 {
     return session->login != NULL && session->login->is_done ? session->login->user : NULL;
@@ -47,12 +42,12 @@ const char *authentication_user(const struct session *session)
 uint32_t authentication_mechanisms(const struct session *session)
 {
     const struct config_listener *listener = session_listener(session);
-    if (listener->auth == CONFIG_AUTH_OFF || policy_of(session)->users == NULL ||
+    if (listener->auth == CONFIG_AUTH_OFF || session_policy(session)->users == NULL ||
         authentication_user(session) != NULL)
         return 0;
     if (!session_is_secure(session) && !listener->auth_without_tls)
         return 0;
-    uint32_t mechanisms = policy_of(session)->config->auth.mechanisms;
+    uint32_t mechanisms = session_policy(session)->config->auth.mechanisms;
     /* A channel can only be bound to where it ends here. */
     if (!conn_is_tls(&session->conn))
         mechanisms &= ~(1u << SASL_SCRAM_SHA_256_PLUS);
@@ -254,11 +249,11 @@ static void step(struct session *session, const char *line, size_t size)
     char out[SASL_CHALLENGE_MAX];
     size_t out_size = 0;
     struct sasl_exchange *exchange = session->login->exchange;
-    if (policy_of(session)->users == NULL) {
+    if (session_policy(session)->users == NULL) {
         give_up(session, REPLY_LOGIN_UNAVAILABLE); /* since the exchange began */
         return;
     }
-    sasl_set_users(exchange, policy_of(session)->users);
+    sasl_set_users(exchange, session_policy(session)->users);
     switch (sasl_step(exchange, line, size, out, sizeof(out), &out_size)) {
     case SASL_CHALLENGE:
         challenge(session, out, out_size);
@@ -300,7 +295,7 @@ void authentication_begin(struct session *session, const struct smtp_command *co
     }
     login->mechanism = mechanism;
     const bool has_plus = (offered & 1u << SASL_SCRAM_SHA_256_PLUS) != 0;
-    sasl_begin(login->exchange, mechanism, policy_of(session)->users, bindings,
+    sasl_begin(login->exchange, mechanism, session_policy(session)->users, bindings,
                has_plus ? bindings_of(session, bindings) : 0, session->inbound->options.server_secret);
     static const char empty[] = "";
     const char *initial = command->initial.size > 0 ? command->initial.data : empty;

@@ -1,8 +1,8 @@
 #include "gateway/inbound/chunks.h"
 
+#include "gateway/inbound/commit.h"
 #include "gateway/inbound/content.h"
 #include "gateway/inbound/session.h"
-#include "queue/queue.h"
 
 #include <assert.h>
 
@@ -26,10 +26,9 @@ static enum reply_id judge_turn(const struct session *session)
 /* The first chunk of a message opens its draft; what stands against it is the message's verdict. */
 static void begin_message(struct session *session)
 {
-    const struct queue *queue = session->inbound->options.queue;
     session->verdict = REPLY_NONE;
     if (!content_begin(session, true))
-        session->verdict = queue_state(queue) == QUEUE_FAILED ? REPLY_STORAGE_FAILED : REPLY_STORAGE_FULL;
+        session->verdict = commit_reply_to_no_draft(session);
 }
 
 void chunks_begin(struct session *session, const struct smtp_command *command)

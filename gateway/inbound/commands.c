@@ -6,13 +6,13 @@
 #include "gateway/inbound/admission.h"
 #include "gateway/inbound/authentication.h"
 #include "gateway/inbound/chunks.h"
+#include "gateway/inbound/commit.h"
 #include "gateway/inbound/hello.h"
 #include "gateway/inbound/origin.h"
 #include "gateway/inbound/policy.h"
 #include "gateway/inbound/session.h"
 #include "gateway/message/recipient.h"
 #include "gateway/net/tls.h"
-#include "queue/queue.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -75,7 +75,7 @@ static bool is_open_transaction(const struct session *session)
 
 static const struct config *config_of(const struct session *session)
 {
-    return session->inbound->options.policy->config;
+    return session_policy(session)->config;
 }
 
 /* --- HELO, EHLO --- */
@@ -181,9 +181,7 @@ static void run_data(struct session *session, const struct smtp_command *command
         return;
     }
     if (!content_begin(session, false)) {
-        const struct queue *queue = session->inbound->options.queue;
-        session_refuse(session,
-                       queue_state(queue) == QUEUE_FAILED ? REPLY_STORAGE_FAILED : REPLY_STORAGE_FULL);
+        session_refuse(session, commit_reply_to_no_draft(session));
         session_end_transaction(session);
         return;
     }
@@ -202,7 +200,7 @@ static void run_bdat(struct session *session, const struct smtp_command *command
  */
 static void run_starttls(struct session *session, const struct smtp_command *command)
 {
-    struct tls_server *server = session->inbound->options.policy->tls[session->listener_index];
+    struct tls_server *server = session_policy(session)->tls[session->listener_index];
     if (session_is_secure(session)) {
         session_refuse(session, REPLY_TLS_ALREADY);
         return;

@@ -27,6 +27,12 @@ enum reply_id commit_reply_to_error(int64_t error)
     }
 }
 
+enum reply_id commit_reply_to_no_draft(const struct session *session)
+{
+    const bool has_failed = queue_state(session->inbound->options.queue) == QUEUE_FAILED;
+    return has_failed ? REPLY_STORAGE_FAILED : REPLY_STORAGE_FULL;
+}
+
 void commit_refuse(struct session *session)
 {
     COUNTER_ADD(session->inbound->options.counters, messages_refused, 1);

@@ -19,3 +19,6 @@ void commit_refuse(struct session *session);
 
 /* What the client is told for an error of the queue, which is not -EAGAIN. */
 enum reply_id commit_reply_to_error(int64_t error);
+
+/* The same where the queue takes no new message: the disk fails, or there is no room on it or in memory. */
+enum reply_id commit_reply_to_no_draft(const struct session *session);

@@ -37,7 +37,7 @@ static uint32_t announced(struct session *session)
         if ((listener->extensions_off & plain[i].off) == 0)
             extensions |= plain[i].extension;
     if (listener->tls == CONFIG_TLS_STARTTLS && !session_is_secure(session) &&
-        session->inbound->options.policy->tls[session->listener_index] != NULL)
+        session_policy(session)->tls[session->listener_index] != NULL)
         extensions |= SMTP_EXT_STARTTLS;
     if (authentication_mechanisms(session) != 0)
         extensions |= SMTP_EXT_AUTH;
@@ -61,7 +61,7 @@ void hello_greet(struct session *session)
 {
     char text[HOSTNAME_SHOWN_MAX + 32];
     const int size = snprintf(text, sizeof(text), "220 %.*s ESMTP Sluice\r\n", HOSTNAME_SHOWN_MAX,
-                              session->inbound->options.policy->config->hostname);
+                              session_policy(session)->config->hostname);
     assert(size > 0 && (size_t)size < sizeof(text));
     conn_send_copy(&session->conn, text, (size_t)size);
 }
@@ -130,7 +130,7 @@ void hello_reply(struct session *session)
 {
     struct text text = {.size = 0};
     session->parser.extensions = session->is_esmtp ? hello_extensions(session) : 0;
-    add_line(&text, "250-%.*s\r\n", HOSTNAME_SHOWN_MAX, session->inbound->options.policy->config->hostname);
+    add_line(&text, "250-%.*s\r\n", HOSTNAME_SHOWN_MAX, session_policy(session)->config->hostname);
     if (session->is_esmtp)
         add_extensions(&text, session, announced(session));
     text.bytes[text.last_line + 3] = ' ';

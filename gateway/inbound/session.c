@@ -45,14 +45,9 @@ static const uint32_t next_states[SESSION_STATE_COUNT] = {
     [SESSION_GONE] = 0,
 };
 
-static const struct policy *policy_of(const struct session *session)
-{
-    return session->inbound->options.policy;
-}
-
 const struct config_listener *session_listener(const struct session *session)
 {
-    return &policy_of(session)->config->listeners[session->listener_index];
+    return &session_policy(session)->config->listeners[session->listener_index];
 }
 
 bool session_is_stranger(const struct session *session)
@@ -84,7 +79,7 @@ static uint64_t drain_left_ms(const struct session *session)
 /* What the client may take its time for; UINT64_MAX where it is not the client that is waited for. */
 static uint64_t configured_ms(const struct session *session)
 {
-    const struct config *config = policy_of(session)->config;
+    const struct config *config = session_policy(session)->config;
     switch (session->state) {
     case SESSION_PROXY:
         return config->timeouts.inbound_proxy_ms;

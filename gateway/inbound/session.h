@@ -172,6 +172,12 @@ void session_admit(struct session *session);
 /* Sends the 220 and expects EHLO. */
 void session_greet(struct session *session);
 
+/* What is looked up, as it is in force now: not to be kept between two turns. */
+static inline const struct policy *session_policy(const struct session *session)
+{
+    return session->inbound->options.policy;
+}
+
 /* The listener that the client came in on, as it is configured now. */
 const struct config_listener *session_listener(const struct session *session);
 

@@ -18,11 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct policy *policy_of(const struct session *session)
-{
-    return session->inbound->options.policy;
-}
-
 bool session_is_secure(const struct session *session)
 {
     if (session->origin != NULL && session->origin->tls_version[0] != '\0')
@@ -59,7 +54,7 @@ void session_set_client(struct session *session, const struct sockaddr *client)
             inet_ntop(AF_INET6, &session->client.v6.sin6_addr, session->client_text, SESSION_CLIENT_TEXT_MAX);
     }
     session->client_text_size = text != NULL ? (uint8_t)strlen(text) : 0;
-    session->is_listed = config_relay_allows_client(policy_of(session)->config, &session->client.any);
+    session->is_listed = config_relay_allows_client(session_policy(session)->config, &session->client.any);
     session->config_number = session->inbound->config_number;
 }
 
@@ -67,7 +62,7 @@ void session_look_again(struct session *session)
 {
     if (session->config_number == session->inbound->config_number)
         return;
-    session->is_listed = config_relay_allows_client(policy_of(session)->config, &session->client.any);
+    session->is_listed = config_relay_allows_client(session_policy(session)->config, &session->client.any);
     session->config_number = session->inbound->config_number;
 }
 
@@ -116,7 +111,7 @@ void session_secured(struct conn *conn)
 
 void session_admit(struct session *session)
 {
-    struct tls_server *server = policy_of(session)->tls[session->listener_index];
+    struct tls_server *server = session_policy(session)->tls[session->listener_index];
     const bool is_implicit =
         session_listener(session)->tls == CONFIG_TLS_IMPLICIT && !session_is_secure(session);
     smtp_command_parser_init(&session->parser, 0);
