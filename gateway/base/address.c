@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "gateway/base/quantity.h"
 
@@ -179,6 +180,8 @@ socklen_t address_size(const struct sockaddr *address)
         return sizeof(struct sockaddr_in);
     case AF_INET6:
         return sizeof(struct sockaddr_in6);
+    case AF_UNIX:
+        return sizeof(struct sockaddr_un);
     default:
         return 0;
     }
@@ -198,6 +201,11 @@ bool address_equals(const struct sockaddr *a, const struct sockaddr *b)
         const struct sockaddr_in6 *v6_b = (const struct sockaddr_in6 *)(const void *)b;
         return v6_a->sin6_port == v6_b->sin6_port && v6_a->sin6_scope_id == v6_b->sin6_scope_id &&
                memcmp(&v6_a->sin6_addr, &v6_b->sin6_addr, sizeof(v6_a->sin6_addr)) == 0;
+    }
+    if (a->sa_family == AF_UNIX) {
+        const struct sockaddr_un *unix_a = (const struct sockaddr_un *)(const void *)a;
+        const struct sockaddr_un *unix_b = (const struct sockaddr_un *)(const void *)b;
+        return strncmp(unix_a->sun_path, unix_b->sun_path, sizeof(unix_a->sun_path)) == 0;
     }
     return false;
 }

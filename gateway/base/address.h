@@ -36,10 +36,11 @@ int parse_network(const char *text, struct ip_network *network) __attribute__((w
 /* True when `address` (AF_INET, AF_INET6, also an IPv4-mapped one) lies in one of the networks. */
 bool network_list_has(const struct ip_network *networks, size_t count, const struct sockaddr *address);
 
-/* The size of the address structure by its family; 0 for other families than AF_INET and AF_INET6. */
+/* The size of the address structure by its family; 0 for other families than AF_INET, AF_INET6 and AF_UNIX
+   (whose address is a path that ends with a zero). */
 socklen_t address_size(const struct sockaddr *address);
 
-/* True when both are the same family, address, port and scope. */
+/* True when both are the same family, address, port and scope; or the same path. */
 bool address_equals(const struct sockaddr *a, const struct sockaddr *b);
 
 enum { ADDRESS_TEXT_SIZE = 64 };

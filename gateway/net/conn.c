@@ -136,19 +136,23 @@ int conn_connect(struct conn *conn, const struct sockaddr *peer, socklen_t peer_
                  const struct sockaddr *source)
 {
     assert(conn->state == CONN_IDLE && conn->fd < 0);
-    assert(peer_size <= sizeof(conn->peer));
+    bool is_ip = peer->sa_family != AF_UNIX;
+    assert(!is_ip || peer_size <= sizeof(conn->peer));
     int fd = conn_open_socket(peer, source);
     if (fd < 0) {
         timer_cancel(&conn->loop->wheel, &conn->timer);
         return fd;
     }
     conn->fd = fd;
-    memcpy(&conn->peer, peer, peer_size);
+    if (is_ip)
+        memcpy(&conn->peer, peer, peer_size);
+    else
+        conn->peer.any.sa_family = AF_UNIX;
     conn_enter(conn, CONN_CONNECTING);
     conn->tx = CONN_TX_SENDING;
     conn->send.fn = conn_connected;
     struct io_uring_sqe *sqe = loop_sqe(conn->loop, &conn->send);
-    io_uring_prep_connect(sqe, fd, &conn->peer.any, peer_size);
+    io_uring_prep_connect(sqe, fd, is_ip ? &conn->peer.any : peer, peer_size);
     return 0;
 }
 

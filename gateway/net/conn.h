@@ -129,7 +129,7 @@ void conn_attach(struct conn *conn, int fd);
  * Starts to connect, from `source` unless NULL (its port may be 0). On an error nothing has begun: -EMFILE,
  * -ENFILE, -EADDRINUSE, -EADDRNOTAVAIL, -EAFNOSUPPORT, ...; on_connected tells the rest. Set a timeout first:
  * there is no other than the kernel's (an error clears it). Output may be queued before the connection
- * stands.
+ * stands. The address of a Unix socket is not copied: it must live until on_connected or on_closed.
  */
 int conn_connect(struct conn *conn, const struct sockaddr *peer, socklen_t peer_size,
                  const struct sockaddr *source) __attribute__((warn_unused_result));
@@ -161,6 +161,13 @@ void conn_send_ref(struct conn *conn, const void *bytes, size_t size, struct con
  * TLS: the bytes that wait for their encryption, and the ciphertext.
  */
 size_t conn_pending_bytes(const struct conn *conn);
+
+/*
+ * Octets that the other machine has acknowledged so far, TLS's own and the SYN (one) included; UINT64_MAX
+ * where nobody knows, as of a Unix socket. A reply cannot be to what was not acknowledged before. One system
+ * call.
+ */
+uint64_t conn_acked_bytes(const struct conn *conn);
 
 /* Moves or sets the one timeout of the connection; cheap enough for every command. */
 void conn_set_timeout(struct conn *conn, uint64_t ms);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/tcp.h> /* the C library's own lacks tcpi_bytes_acked */
 
 #include "gateway/net/conn_inner.h"
 #include "gateway/net/conn_tls.h"
@@ -69,6 +70,16 @@ void conn_send_ref(struct conn *conn, const void *bytes, size_t size, struct con
 size_t conn_pending_bytes(const struct conn *conn)
 {
     return conn->output.bytes + (conn->tls != NULL ? conn->tls->plain.bytes : 0);
+}
+
+uint64_t conn_acked_bytes(const struct conn *conn)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+    if (conn->fd < 0 || getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+        size < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked))
+        return UINT64_MAX;
+    return info.tcpi_bytes_acked;
 }
 
 /*

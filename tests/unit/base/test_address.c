@@ -25,7 +25,7 @@ static void addresses_are_written_as_they_are_read(void **state)
         assert_int_equal(address_format((struct sockaddr *)&address, text), strlen(texts[index]));
         assert_string_equal(text, texts[index]);
     }
-    struct sockaddr other = {.sa_family = AF_UNIX};
+    struct sockaddr other = {.sa_family = AF_PACKET};
     char text[ADDRESS_TEXT_SIZE];
     assert_int_equal(address_format(&other, text), 7);
     assert_string_equal(text, "unknown");
