@@ -4,34 +4,13 @@
 #include <string.h>
 
 #include "queue/crc32c.h"
-#include "queue/shard.h"
+#include "queue/delivery.h"
 
 enum { REREAD_MS = 60000 /* after an envelope could not be read back */ };
 
-struct delivery {
-    struct queue_delivery pub;
-    struct storage_op read;
-    struct format_piece commit;
-    struct commit_view view; /* points into the pinned page, or into `envelope` */
-    uint8_t *envelope;       /* read back, or NULL */
-    uint32_t envelope_skip;
-    bool settled;
-    void *arrays; /* targets and pieces */
-    size_t arrays_size;
-    queue_taken *taken;
-    void *context;
-    uint32_t entry_count;
-    struct entry *entries[];
-};
-
-static struct delivery *delivery_of(struct queue_delivery *pub)
-{
-    return (struct delivery *)(void *)pub;
-}
-
 static size_t delivery_size(uint32_t entry_count)
 {
-    return sizeof(struct delivery) + entry_count * sizeof(struct entry *);
+    return sizeof(struct delivery) + entry_count * sizeof(struct delivery_entry);
 }
 
 /* --- Taking --- */
@@ -39,7 +18,7 @@ static size_t delivery_size(uint32_t entry_count)
 /* Which entries ride: the first always, others of its message as far as they match and recipients_max allows.
  * Counts them when `entries` is NULL. */
 static uint32_t choose_entries(struct entry *head, uint32_t recipients_max, queue_match *match, void *context,
-                               struct entry **entries)
+                               struct delivery_entry *entries)
 {
     struct message *message = head->message;
     uint32_t recipients = (uint32_t)__builtin_popcountll(head->pending);
@@ -55,7 +34,7 @@ static uint32_t choose_entries(struct entry *head, uint32_t recipients_max, queu
             recipients += more;
         }
         if (entries)
-            entries[count] = entry;
+            entries[count] = (struct delivery_entry){.entry = entry};
         count++;
     }
     return count;
@@ -65,7 +44,7 @@ static uint32_t delivery_recipients(const struct delivery *delivery)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < delivery->entry_count; i++)
-        count += (uint32_t)__builtin_popcountll(delivery->entries[i]->pending);
+        count += (uint32_t)__builtin_popcountll(delivery->entries[i].entry->pending);
     return count;
 }
 
@@ -79,13 +58,17 @@ static void fill_targets(struct delivery *delivery)
     struct recipient_view view;
     bool whole = true;
     for (uint32_t i = 0; i < delivery->entry_count; i++) {
-        const struct entry *entry = delivery->entries[i];
+        const struct entry *entry = delivery->entries[i].entry;
         for (; index < entry->first + entry->count; index++) {
             whole &= recipient_next(recipients, size, &at, &view);
             if (index < entry->first || !(entry->pending >> (index - entry->first) & 1))
                 continue;
-            delivery->pub.targets[target++] =
-                (struct queue_target){.address = view.address, .size = view.address_size, .index = index};
+            delivery->pub.targets[target++] = (struct queue_target){
+                .address = view.address,
+                .size = view.address_size,
+                .index = index,
+                .marked = entry->marked >> (index - entry->first) & 1,
+            };
         }
     }
     assert(whole);
@@ -98,7 +81,7 @@ static void fill_pieces(struct delivery *delivery)
     for (uint32_t i = 0; i < delivery->view.head.piece_count; i++) {
         const struct format_piece *piece = &delivery->view.pieces[i];
         const struct segment *segment = segment_find(&wal->segments, piece->segment);
-        const void *data = delivery->entries[0]->message->damaged ? NULL : wal_resident(wal, piece);
+        const void *data = delivery->entries[0].entry->message->damaged ? NULL : wal_resident(wal, piece);
         if (data)
             wal_pin(wal, piece);
         delivery->pub.pieces[i] = (struct queue_piece){
@@ -133,7 +116,7 @@ static int delivery_fill(struct delivery *delivery)
     return 0;
 }
 
-static void delivery_free(struct delivery *delivery)
+void delivery_free(struct delivery *delivery)
 {
     struct queue *queue = delivery->pub.queue;
     free(delivery->envelope);
@@ -147,7 +130,7 @@ static void delivery_fail(struct delivery *delivery)
 {
     struct queue *queue = delivery->pub.queue;
     for (uint32_t i = 0; i < delivery->entry_count; i++) {
-        struct entry *entry = delivery->entries[i];
+        struct entry *entry = delivery->entries[i].entry;
         entry->message->out--;
         entry->due_ms = queue->now_ms + REREAD_MS;
         entry->message->active--;
@@ -235,8 +218,8 @@ static struct delivery *delivery_new(struct queue *queue, struct entry *head, ui
     };
     choose_entries(head, recipients_max, match, context, delivery->entries);
     for (uint32_t i = 0; i < count; i++) {
-        lane_remove(delivery->entries[i]);
-        delivery->entries[i]->state = ENTRY_OUT;
+        lane_remove(delivery->entries[i].entry);
+        delivery->entries[i].entry->state = ENTRY_OUT;
     }
     head->message->out += count;
     queue->deliveries++;
@@ -262,130 +245,6 @@ bool queue_take(struct queue_lane *lane, uint32_t recipients_max, queue_match *m
     wal_pin(&queue->wal, &delivery->commit);
     delivery_ready(delivery);
     return true;
-}
-
-/* --- Settling --- */
-
-static int64_t retry_delay(struct queue *queue, uint32_t attempts)
-{
-    const struct queue_options *options = &queue->options;
-    uint32_t step = attempts - 1 < options->retry_count ? attempts - 1 : options->retry_count - 1;
-    int64_t delay = options->retry_ms[step];
-    int64_t spread = delay * options->retry_jitter_percent / 100;
-    if (spread > 0)
-        delay += (int64_t)(queue_random(queue) % (uint64_t)(2 * spread + 1)) - spread;
-    return delay > 0 ? delay : 1;
-}
-
-struct entry_result {
-    uint64_t done;
-    bool deferred;
-};
-
-static struct entry_result entry_result(struct queue *queue, struct entry *entry,
-                                        struct queue_target *targets, int64_t now_ms)
-{
-    struct entry_result result = {0};
-    bool expired = now_ms - entry->message->arrival_ms >= queue->options.age_max_ms;
-    for (uint32_t bit = 0, i = 0; bit < entry->count; bit++) {
-        if (!(entry->pending >> bit & 1))
-            continue;
-        struct queue_target *target = &targets[i++];
-        assert(target->index == entry->first + bit);
-        if (target->outcome == QUEUE_DEFER && expired)
-            target->outcome = QUEUE_EXPIRED;
-        if (target->outcome == QUEUE_DONE || target->outcome == QUEUE_EXPIRED)
-            result.done |= UINT64_C(1) << bit;
-        else if (target->outcome == QUEUE_DEFER)
-            result.deferred = true;
-    }
-    return result;
-}
-
-static void entry_defer(struct queue *queue, struct entry *entry, int64_t now_ms)
-{
-    entry->attempts += entry->attempts < UINT16_MAX;
-    int64_t last = entry->message->arrival_ms + queue->options.age_max_ms;
-    entry->due_ms = now_ms + retry_delay(queue, entry->attempts);
-    if (entry->due_ms > last && last > now_ms)
-        entry->due_ms = last;
-}
-
-/* Whether the entry waits for a time now. */
-static bool entry_settle(struct delivery *delivery, struct entry *entry, struct queue_target *targets,
-                         int64_t now_ms)
-{
-    struct queue *queue = delivery->pub.queue;
-    struct entry_result result = entry_result(queue, entry, targets, now_ms);
-    entry->pending &= ~result.done;
-    queue->recipients -= (uint64_t)__builtin_popcountll(result.done);
-    if (result.deferred) {
-        entry_defer(queue, entry, now_ms);
-        if (delivery->pub.due_ms == 0 || entry->due_ms < delivery->pub.due_ms)
-            delivery->pub.due_ms = entry->due_ms;
-    }
-    if (!result.done && !result.deferred)
-        return false;
-    struct format_settle settle = entry_outcome(entry);
-    wal_settle(&queue->wal, delivery->pub.id, &settle);
-    return result.deferred;
-}
-
-void message_unclaim(struct queue *queue, struct message *message, const struct commit_view *view)
-{
-    if (!message->claimed)
-        return;
-    message->claimed = false;
-    wal_unclaim(&queue->wal, &message->commit);
-    for (uint32_t i = 0; i < view->head.piece_count; i++)
-        wal_unclaim(&queue->wal, &view->pieces[i]);
-}
-
-void queue_settle(struct queue_delivery *pub, int64_t now_ms)
-{
-    struct delivery *delivery = delivery_of(pub);
-    struct queue *queue = pub->queue;
-    assert(!delivery->settled);
-    delivery->settled = true;
-    queue->now_ms = now_ms > queue->now_ms ? now_ms : queue->now_ms;
-    struct message *message = delivery->entries[0]->message;
-    struct queue_target *targets = pub->targets;
-    for (uint32_t i = 0; i < delivery->entry_count; i++) {
-        struct entry *entry = delivery->entries[i];
-        uint32_t count = (uint32_t)__builtin_popcountll(entry->pending);
-        bool deferred = entry_settle(delivery, entry, targets, now_ms);
-        targets += count;
-        message->out--;
-        bool again = entry->pending != 0 && !deferred;
-        message->active -= !again;
-    }
-    if (message->active == 0)
-        message_unclaim(queue, message, &delivery->view);
-    for (uint32_t i = 0; i < delivery->entry_count; i++)
-        if (delivery->entries[i]->pending == 0)
-            entry_place(queue, delivery->entries[i], false);
-    if (message->left == 0) {
-        queue_dismiss(queue, message);
-        return;
-    }
-    /* Placing may call lane_ready, whose taker may take and settle at once: the message stays as long as one
-     * of these entries is still to be placed. */
-    for (uint32_t i = delivery->entry_count; i > 0; i--)
-        if (delivery->entries[i - 1]->state == ENTRY_OUT)
-            entry_place(queue, delivery->entries[i - 1], true);
-}
-
-void queue_release(struct queue_delivery *pub)
-{
-    struct delivery *delivery = delivery_of(pub);
-    struct wal *wal = &pub->queue->wal;
-    assert(delivery->settled);
-    for (uint32_t i = 0; i < pub->piece_count; i++)
-        if (pub->pieces[i].data)
-            wal_unpin(wal, &delivery->view.pieces[i]);
-    if (!delivery->envelope)
-        wal_unpin(wal, &delivery->commit);
-    delivery_free(delivery);
 }
 
 /* --- Reading back --- */

@@ -3,35 +3,11 @@
 #include <errno.h>
 #include <string.h>
 
-#include "queue/shard.h"
+#include "queue/draft.h"
 
 enum {
-    PIECES_INLINE = 6,
     STAGE_FROM = 48, /* pieces after which small appends are gathered first */
     STAGE_SIZE = 16 * 1024,
-};
-
-struct queue_draft {
-    struct segment_holder holder;
-    struct wal_waiter waiter;
-    struct queue *queue;
-    uint64_t id;
-    uint64_t size;
-    uint64_t epoch; /* of the log when the first piece was appended */
-    int error;      /* the draft is dead */
-    struct format_piece *pieces;
-    uint32_t piece_count;
-    uint32_t piece_capacity;
-    /* A sender that sends a few bytes at a time must not make millions of pieces: past the first ones, small
-     * appends are gathered here. */
-    uint8_t *stage;
-    uint32_t stage_used;
-    uint32_t commit_size; /* payload of the commit record */
-    struct format_piece commit;
-    struct message *message;
-    queue_committed *committed;
-    void *context;
-    struct format_piece inline_pieces[PIECES_INLINE];
 };
 
 struct queue_draft *queue_draft_new(struct queue *queue)
@@ -45,16 +21,20 @@ struct queue_draft *queue_draft_new(struct queue *queue)
         .queue = queue,
         .id = queue->next_id++,
         .epoch = queue->wal.epoch,
-        .piece_capacity = PIECES_INLINE,
+        .piece_capacity = DRAFT_PIECES_INLINE,
     };
     draft->pieces = draft->inline_pieces;
     queue->drafts++;
     return draft;
 }
 
-static void draft_free(struct queue_draft *draft)
+void draft_free(struct queue_draft *draft)
 {
     struct memory *memory = &draft->queue->memory;
+    if (draft->extent)
+        wal_extent_drop(draft->extent);
+    if (draft->writing > 0)
+        wal_extents_disown(&draft->queue->wal, draft);
     segment_unhold(&draft->holder);
     if (draft->pieces != draft->inline_pieces)
         memory_free(memory, draft->pieces, draft->piece_capacity * sizeof(*draft->pieces));
@@ -62,7 +42,7 @@ static void draft_free(struct queue_draft *draft)
     memory_free(memory, draft, sizeof(*draft));
 }
 
-static void draft_unclaim(struct queue_draft *draft)
+void draft_unclaim(struct queue_draft *draft)
 {
     for (uint32_t i = 0; i < draft->piece_count; i++)
         wal_unclaim(&draft->queue->wal, &draft->pieces[i]);
@@ -101,7 +81,7 @@ uint64_t queue_draft_id(const struct queue_draft *draft)
     return draft->id;
 }
 
-static int draft_check(struct queue_draft *draft)
+int draft_check(struct queue_draft *draft)
 {
     if (!draft->error && draft->epoch != draft->queue->wal.epoch)
         draft->error = -EIO;
@@ -125,7 +105,7 @@ static int pieces_reserve(struct queue_draft *draft)
     return 0;
 }
 
-static void draft_hold(struct queue_draft *draft, uint32_t sequence)
+void draft_hold(struct queue_draft *draft, uint32_t sequence)
 {
     if (draft->holder.segment)
         return;
@@ -204,13 +184,95 @@ static int64_t append_staged(struct queue_draft *draft, const uint8_t *bytes, si
     return (int64_t)size;
 }
 
+/* --- Content that is received in place --- */
+
+static void extent_durable(void *owner, int error)
+{
+    struct queue_draft *draft = owner;
+    assert(draft->writing > 0);
+    draft->writing--;
+    if (error && !draft->error)
+        draft->error = error;
+    if (draft->waits && draft->writing == 0) {
+        draft->waits = false;
+        draft->queue->wal.wanted = true;
+    }
+}
+
+/* What comes next does not go into the extent. */
+static void extent_end(struct queue_draft *draft)
+{
+    struct wal_extent *extent = draft->extent;
+    if (!extent)
+        return;
+    draft->extent = NULL;
+    if (wal_extent_close(extent, draft, extent_durable))
+        draft->writing++;
+}
+
+void *queue_draft_reserve(struct queue_draft *draft, size_t *size, int *error)
+{
+    assert(*size > 0 && draft->reserved == 0 && !draft->message);
+    *error = draft_check(draft);
+    if (!*error)
+        *error = stage_flush(draft);
+    if (!*error && !draft->extent)
+        *error = wal_extent_begin(&draft->queue->wal, draft->id, *size, &draft->extent);
+    if (*error) {
+        if (*error != -EAGAIN && *error != -ENOBUFS)
+            draft->error = *error;
+        return NULL;
+    }
+    uint32_t room = draft->extent->size - draft->extent->used;
+    draft->reserved = *size < room ? (uint32_t)*size : room;
+    *size = draft->reserved;
+    return wal_extent_next(draft->extent);
+}
+
+static int extent_take(struct queue_draft *draft, uint32_t size)
+{
+    struct wal *wal = &draft->queue->wal;
+    while (size > 0) {
+        int error = pieces_reserve(draft);
+        if (error)
+            return error;
+        bool grows = draft->extent->used > 0;
+        struct format_piece piece = grows ? draft->pieces[draft->piece_count - 1] : (struct format_piece){0};
+        grows = grows && piece.size < WAL_PIECE_MAX;
+        uint32_t taken = wal_extent_fill(draft->extent, size, grows, &piece);
+        draft->piece_count += !grows;
+        draft->pieces[draft->piece_count - 1] = piece;
+        if (!grows)
+            wal_claim(wal, &piece);
+        draft_hold(draft, piece.segment);
+        draft->size += taken;
+        size -= taken;
+    }
+    return 0;
+}
+
+void queue_draft_filled(struct queue_draft *draft, size_t size)
+{
+    assert(draft->reserved > 0 && size <= draft->reserved);
+    draft->reserved = 0;
+    if (draft_check(draft))
+        return; /* it died while the content came: the next call says so */
+    draft->error = extent_take(draft, (uint32_t)size);
+    if (!draft->error && draft->extent->used == draft->extent->size)
+        extent_end(draft);
+}
+
+/* --- The whole content --- */
+
 int64_t queue_draft_append(struct queue_draft *draft, const void *bytes, size_t size)
 {
+    assert(draft->reserved == 0);
     int64_t taken = draft_check(draft);
     if (taken < 0)
         return taken;
     if (size == 0)
         return 0;
+    extent_end(draft);
     if (draft->piece_count >= STAGE_FROM && size < STAGE_SIZE) {
         taken = append_staged(draft, bytes, size);
     } else {
@@ -223,97 +285,18 @@ int64_t queue_draft_append(struct queue_draft *draft, const void *bytes, size_t 
     return taken;
 }
 
-/* --- Commit --- */
-
-static void draft_durable(struct wal_waiter *waiter, int error)
+int draft_flush(struct queue_draft *draft)
 {
-    struct queue_draft *draft =
-        (struct queue_draft *)(void *)((char *)waiter - offsetof(struct queue_draft, waiter));
-    struct queue *queue = draft->queue;
-    struct message *message = draft->message;
-    queue_committed *committed = draft->committed;
-    void *context = draft->context;
-    uint64_t id = draft->id;
-    if (error) {
-        wal_unclaim(&queue->wal, &draft->commit);
-        draft_unclaim(draft);
-        draft_free(draft);
-        message_free(queue, message);
-        committed(context, id, error);
-        return;
-    }
-    queue->commits++;
-    struct segment *oldest = draft->holder.segment;
-    draft_free(draft);
-    committed(context, id, 0);
-    queue_admit(queue, message, oldest);
-}
-
-static int commit_append(struct queue_draft *draft, const struct queue_envelope *envelope, int64_t now_ms)
-{
-    struct format_commit head = {
-        .arrival_ms = now_ms,
-        .content_size = draft->size,
-        .piece_count = draft->piece_count,
-        .meta_size = envelope->meta_size,
-        .recipients_size = envelope->recipients_size,
-        .recipient_count = envelope->recipient_count,
-    };
-    struct wal_part parts[] = {
-        {&head, sizeof(head)},
-        {draft->pieces, draft->piece_count * (uint32_t)sizeof(*draft->pieces)},
-        {envelope->meta, envelope->meta_size},
-        {envelope->recipients, envelope->recipients_size},
-    };
-    for (int i = 0; i < 4; i++)
-        draft->commit_size += parts[i].size;
-    return wal_append(&draft->queue->wal, FORMAT_COMMIT, draft->id, parts, 4, false, &draft->commit);
-}
-
-static struct message *commit_message(struct queue_draft *draft, const struct queue_envelope *envelope,
-                                      int64_t now_ms, int *error)
-{
-    struct message *message = message_new(draft->queue, draft->id, envelope, error);
-    if (!message)
-        return NULL;
-    message->arrival_ms = now_ms;
-    draft->commit_size = 0;
-    *error = commit_append(draft, envelope, now_ms);
-    if (*error) {
-        message_free(draft->queue, message);
-        return NULL;
-    }
-    message->commit = draft->commit;
-    message->claimed = true;
-    message->log_bytes = draft->size + draft->piece_count * sizeof(struct format_record) +
-                         format_record_size(draft->commit_size);
-    return message;
-}
-
-int queue_draft_commit(struct queue_draft *draft, const struct queue_envelope *envelope, int64_t now_ms,
-                       queue_committed *committed, void *context)
-{
-    assert(envelope->recipient_count > 0 && !draft->message);
-    int error = draft_check(draft);
-    if (!error && envelope->meta_size + envelope->recipients_size > QUEUE_ENVELOPE_MAX)
-        error = -EMSGSIZE;
-    if (!error)
-        error = stage_flush(draft);
-    struct message *message = error ? NULL : commit_message(draft, envelope, now_ms, &error);
-    if (!message) {
-        if (error != -EAGAIN)
-            draft->error = error;
+    assert(draft->reserved == 0);
+    int error = stage_flush(draft);
+    if (error)
         return error;
-    }
-    draft->message = message;
-    draft->committed = committed;
-    draft->context = context;
-    draft->waiter.done = draft_durable;
-    draft_hold(draft, draft->commit.segment);
-    wal_claim(&draft->queue->wal, &draft->commit);
-    draft->queue->drafts--;
-    wal_await(&draft->queue->wal, &draft->waiter);
+    extent_end(draft);
+    draft->waits = draft->writing > 0;
+#if defined(PLANT_EARLY_COMMIT)
     return 0;
+#endif
+    return draft->waits ? -EAGAIN : 0;
 }
 
 size_t queue_recipient_size(size_t address_size, size_t key_size)

@@ -1,6 +1,7 @@
 #include "queue/format.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "queue/crc32c.h"
 
@@ -40,4 +41,13 @@ bool format_record_check(const struct format_record *record, uint32_t space, uin
         return false;
 #endif
     return record->type >= FORMAT_BODY && record->type <= FORMAT_SETTLE;
+}
+
+bool format_settle_read(const struct format_record *record, struct format_settle *settle)
+{
+    if (record->size != FORMAT_SETTLE_BARE && record->size != sizeof(*settle))
+        return false;
+    *settle = (struct format_settle){0};
+    memcpy(settle, record + 1, record->size);
+    return settle->count <= FORMAT_SETTLE_RECIPIENTS;
 }

@@ -1,8 +1,9 @@
-/* The log's format on disk, version 1. The prose is in queue/README.md; every integer is little-endian. */
+/* The log's format on disk, version 2. The prose is in queue/README.md; every integer is little-endian. */
 #pragma once
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "queue/storage.h"
@@ -11,8 +12,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the log is written as
 
 enum {
     FORMAT_MAGIC = 0x31424c53, /* "SLB1" */
-    FORMAT_VERSION = 1,
-    FORMAT_ALIGN = 8, /* of records */
+    FORMAT_VERSION = 2,
+    FORMAT_VERSION_OLDEST = 1, /* that is still read: without marks and FORMAT_TOGETHER */
+    FORMAT_ALIGN = 8,          /* of records */
 };
 
 /* Opens every batch. A batch is what one write made durable; it begins on a block, ends within its page, and
@@ -37,7 +39,13 @@ _Static_assert(sizeof(struct format_batch) == 64, "batch header");
 enum format_type {
     FORMAT_BODY = 1,   /* content of a message */
     FORMAT_COMMIT = 2, /* struct format_commit, pieces, meta, recipients */
-    FORMAT_SETTLE = 3, /* struct format_settle */
+    FORMAT_SETTLE = 3, /* struct format_settle, with or without its last field */
+};
+
+enum {
+    /* The record belongs to the one right before it. Only matters where damaged batches are salvaged: an
+     * outcome does not count without the messages that were queued because of it. */
+    FORMAT_TOGETHER = 1,
 };
 
 struct format_record {
@@ -45,7 +53,8 @@ struct format_record {
     uint32_t payload_crc; /* CRC32C of the payload */
     uint32_t size;        /* of the payload; the next record begins at the next multiple of FORMAT_ALIGN */
     uint8_t type;
-    uint8_t reserved[3];
+    uint8_t flags;
+    uint8_t reserved[2];
     uint64_t id; /* of the message */
 };
 _Static_assert(sizeof(struct format_record) == 24, "record header");
@@ -76,8 +85,12 @@ struct format_settle {
     uint32_t first;
     uint16_t count;
     uint16_t attempt; /* attempts made for the others */
+    uint64_t marked;  /* bit n: of recipient first+n; left out when there is none */
 };
-_Static_assert(sizeof(struct format_settle) == 24, "settle");
+_Static_assert(sizeof(struct format_settle) == 32, "settle");
+
+enum { FORMAT_SETTLE_BARE = 24, FORMAT_SETTLE_RECIPIENTS = 64 };
+_Static_assert(offsetof(struct format_settle, marked) == FORMAT_SETTLE_BARE, "settle without marks");
 
 /* Before each recipient: address and lane key follow, in this order. */
 struct format_recipient {
@@ -102,6 +115,15 @@ static inline uint32_t format_record_size(uint32_t payload)
 {
     return (uint32_t)format_align(sizeof(struct format_record) + payload, FORMAT_ALIGN);
 }
+
+/* Bytes of the outcome's payload. */
+static inline uint32_t format_settle_size(const struct format_settle *settle)
+{
+    return settle->marked ? sizeof(*settle) : FORMAT_SETTLE_BARE;
+}
+
+/* Reads an outcome's payload. False: it is none. */
+bool format_settle_read(const struct format_record *record, struct format_settle *settle);
 
 /* Checksums of headers; `seed` is the segment's format_seed. */
 uint32_t format_batch_crc(const struct format_batch *batch);

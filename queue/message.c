@@ -74,7 +74,7 @@ static int entry_make(void *context, uint32_t first, uint16_t count, const struc
     *entry = (struct entry){
         .message = message,
         .first = first,
-        .count = count,
+        .count = (uint8_t)count,
         .pending = entry_mask(count),
         .state = ENTRY_HELD,
     };
@@ -113,6 +113,7 @@ struct message *message_new(struct queue *queue, uint64_t id, const struct queue
         return NULL;
     }
     assert(message->entry_count == runs);
+    *error = 0;
     return message;
 }
 

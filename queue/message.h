@@ -11,7 +11,7 @@
 #include "queue/format.h"
 #include "queue/segment.h"
 
-enum { ENTRY_RECIPIENTS_MAX = 64 };
+enum { ENTRY_RECIPIENTS_MAX = FORMAT_SETTLE_RECIPIENTS };
 
 struct queue;
 struct queue_lane;
@@ -33,12 +33,14 @@ struct entry {
     struct message *message;
     struct queue_lane *lane;
     uint64_t pending; /* bit n: recipient first+n is still to be served */
+    uint64_t marked;  /* bit n: the deliverer's, of recipient first+n */
     int64_t due_ms;
     uint32_t first;
-    uint32_t attempts;
-    uint16_t count;
+    uint16_t attempts;
+    uint8_t count;
     uint8_t state;
 };
+_Static_assert(sizeof(struct entry) == 64, "there may be ten million of them");
 
 TAILQ_HEAD(entry_list, entry);
 
@@ -60,7 +62,7 @@ struct message {
 };
 
 /* A message for an encoded envelope, each entry with its lane and all recipients pending, not yet in any
- * lane's order. `error`: -ENOMEM, or -EBADMSG when the recipients are not well formed. */
+ * lane's order. `error`: 0, -ENOMEM, or -EBADMSG when the recipients are not well formed. */
 struct message *message_new(struct queue *queue, uint64_t id, const struct queue_envelope *envelope,
                             int *error);
 
@@ -78,7 +80,8 @@ static inline struct format_settle entry_outcome(const struct entry *entry)
         .due_ms = entry->due_ms,
         .first = entry->first,
         .count = entry->count,
-        .attempt = (uint16_t)entry->attempts,
+        .attempt = entry->attempts,
+        .marked = entry->marked & entry->pending,
     };
 }
 

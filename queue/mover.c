@@ -274,15 +274,15 @@ static int mover_commit(struct mover *mover)
     uint32_t payload = parts[0].size + parts[1].size + parts[2].size + parts[3].size;
     int error = wal_reserve(wal, format_record_size(payload) + state_records(message), true);
     if (!error)
-        error = wal_append(wal, FORMAT_COMMIT, message->id, parts, 4, true, &mover->commit);
+        error = wal_append(wal, FORMAT_COMMIT, message->id, parts, 4, WAL_PRIVILEGED, &mover->commit);
     if (error)
         return error;
     mover_hold(mover, &mover->commit);
     for (uint32_t i = 0; i < message->entry_count; i++) {
         struct format_settle settle = entry_outcome(&message->entries[i]);
-        struct wal_part part = {&settle, sizeof(settle)};
+        struct wal_part part = {&settle, format_settle_size(&settle)};
         struct format_piece ignored;
-        error = wal_append(wal, FORMAT_SETTLE, message->id, &part, 1, true, &ignored);
+        error = wal_append(wal, FORMAT_SETTLE, message->id, &part, 1, WAL_PRIVILEGED, &ignored);
         assert(!error); /* reserved above */
     }
     mover->committing = true;

@@ -85,6 +85,8 @@ struct page *page_take(struct page_pool *pool, struct segment *segment, uint32_t
     page->index = index;
     page->live = 0;
     page->pins = 0;
+    page->limit = pool->page_size;
+    page->open = 0;
     page->current = true;
     segment->pages[index] = page;
     return page;

@@ -3,7 +3,8 @@
  * from.
  *
  * `live` counts what is likely to be sent soon (content and envelopes of messages never yet attempted): a
- * page without any goes at once. `pins` count what must not move: a write under way, a delivery that is out.
+ * page without any goes at once. `pins` count what must not move: a write under way, a delivery that is out,
+ * an extent that is being filled.
  * A page without pins may be evicted when memory is short, live or not: its content can be read back. Owner
  * thread.
  */
@@ -22,7 +23,9 @@ struct page {
     uint32_t index; /* in the segment */
     uint32_t live;
     uint32_t pins;
-    bool current; /* being appended to */
+    uint32_t limit; /* batches end before this offset: what follows are extents (queue/wal.h) */
+    uint32_t open;  /* extents in it that are not filled yet */
+    bool current;   /* being appended to */
 };
 
 TAILQ_HEAD(page_list, page);

@@ -23,11 +23,12 @@ struct queue_draft;
 struct queue_lane;
 
 enum {
-    QUEUE_KEY_MAX = 255,             /* octets of a lane key */
+    QUEUE_KEY_MAX = 511,             /* octets of a lane key */
     QUEUE_ADDRESS_MAX = 1024,        /* octets of a recipient */
     QUEUE_ENVELOPE_MAX = 192 * 1024, /* octets of meta and encoded recipients together */
     QUEUE_RETRY_STEPS_MAX = 16,
     QUEUE_PAGE_SIZE = 1024 * 1024, /* default of queue_options.page_size */
+    QUEUE_COMPANIONS_MAX = 3,      /* messages that are queued together with outcomes */
 };
 
 /* What the caller is told to do when a shard cannot take a message now. */
@@ -138,9 +139,31 @@ struct queue_draft *queue_draft_new(struct queue *queue);
 int64_t queue_draft_append(struct queue_draft *draft, const void *bytes, size_t size)
     __attribute__((warn_unused_result));
 
+/* Room in the log's page for content to be received into, without a copy: *size asks for so many octets (at
+ * least 1), and says how many may be written (at least 1, at most what was asked). NULL with *error:
+ *   -ENOBUFS  none to be had this way now: receive elsewhere and append; asking again later is fine;
+ *   -EAGAIN   wait for room(); the others as queue_draft_append.
+ *
+ * One reservation a draft; until queue_draft_filled neither append, reserve nor commit may be called for it.
+ * Other drafts go on as always, and nobody's commit waits for it, however long it stays open. While it is
+ * open its memory stays, even if the draft dies meanwhile (the call after queue_draft_filled says so), and
+ * its page does not leave memory: whoever fills it needs a time-out. Giving the draft up is legal once
+ * nothing can write to the memory any more: first end the receive, then abort.
+ *
+ * It costs a write of its own for every 256 KiB, and up to 4 KiB of padding: worth it from some 64 KiB on. A
+ * reservation that asks for no more than what will come wastes nothing; what was reserved and is not filled
+ * before the next append or commit is lost to the log. */
+void *queue_draft_reserve(struct queue_draft *draft, size_t *size, int *error)
+    __attribute__((warn_unused_result));
+
+/* Ends the reservation: its first `size` octets, at most what was reserved, are content now, and must not be
+ * written to any more. 0: nothing came. What stands behind them is lost: copy it first. The next reservation
+ * goes on right behind, if that is the draft's next call. */
+void queue_draft_filled(struct queue_draft *draft, size_t size);
+
 /* Ends the message: 0 and the draft is the queue's, committed() will be called; -EAGAIN: wait for room() and
- * call again; -ENOSPC, -EIO, -ETIMEDOUT, -EMSGSIZE (envelope or content in too many pieces), -ENOMEM: the
- * draft is dead, abort it. The envelope is copied. */
+ * call again (received content is not on disk yet, or there is no room); -ENOSPC, -EIO, -ETIMEDOUT, -EMSGSIZE
+ * (envelope or content in too many pieces), -ENOMEM: the draft is dead, abort it. The envelope is copied. */
 int queue_draft_commit(struct queue_draft *draft, const struct queue_envelope *envelope, int64_t now_ms,
                        queue_committed *committed, void *context) __attribute__((warn_unused_result));
 
@@ -158,7 +181,7 @@ enum queue_outcome {
     QUEUE_RETRY,   /* not attempted: goes back to the head of its lane, no attempt is counted */
     QUEUE_DONE,    /* delivered, or refused for good: leaves the queue */
     QUEUE_DEFER,   /* attempted in vain: waits for its next attempt */
-    QUEUE_EXPIRED, /* set by queue_settle in place of QUEUE_DEFER: too old, left the queue */
+    QUEUE_EXPIRED, /* set by queue_judge or queue_settle in place of QUEUE_DEFER: too old, leaves the queue */
 };
 
 struct queue_target {
@@ -166,6 +189,9 @@ struct queue_target {
     uint32_t size;
     uint32_t index;             /* the recipient's number in its message */
     enum queue_outcome outcome; /* written by the deliverer; begins as QUEUE_RETRY */
+    /* The deliverer's own bit for this recipient: begins as false, is kept (on disk too) with the outcome
+     * QUEUE_DEFER, and comes back with the next delivery. With another outcome a change is forgotten. */
+    bool marked;
 };
 
 /* A run of content: in memory when `data` is set, else to be read with
@@ -179,8 +205,8 @@ struct queue_piece {
 };
 
 /* One message on its way out, with those of its recipients that go there. Immutable while it is out, but for
- * the targets' outcomes and `user`; it may travel to another thread and must come home to be settled. All
- * memory that it points to stays until queue_release. */
+ * the targets' outcomes and marks, `user` and `told`; it may travel to another thread and must come home to
+ * be settled. All memory that it points to stays until queue_release. */
 struct queue_delivery {
     struct queue *queue;
     uint64_t id;
@@ -193,8 +219,9 @@ struct queue_delivery {
     uint32_t target_count;
     uint32_t piece_count;
     struct queue_piece *pieces;
-    int64_t due_ms;              /* after queue_settle: when the deferred ones are due again, or 0 */
-    void *user;                  /* the taker's own */
+    int64_t due_ms; /* after queue_judge or queue_settle: when the first of the deferred ones is due, or 0 */
+    void *user;     /* the taker's own */
+    void *told;     /* the taker's own, too */
     struct queue_delivery *next; /* the holder's own */
 };
 
@@ -212,9 +239,39 @@ typedef bool queue_match(void *context, struct queue_lane *lane);
 bool queue_take(struct queue_lane *lane, uint32_t recipients_max, queue_match *match, queue_taken *taken,
                 void *context);
 
+/* Before settling, for a deliverer that has to know first: puts QUEUE_EXPIRED in place of QUEUE_DEFER where
+ * the recipient is too old, and says in due_ms when the others are due. Outcomes may still be changed
+ * afterwards: settling then takes them as they stand, and expires nobody any more. May be called again.
+ * Without it queue_settle and queue_settle_with judge themselves. */
+void queue_judge(struct queue_delivery *delivery, int64_t now_ms);
+
 /* Records the outcomes. In memory at once; on disk with the next write. May call lane_ready. Then the
  * deliverer reads the targets once more (QUEUE_EXPIRED) and gives the delivery back with queue_release. */
 void queue_settle(struct queue_delivery *delivery, int64_t now_ms);
+
+/* A message that is to be queued if and only if the outcomes of a delivery are recorded. */
+struct queue_companion {
+    struct queue_draft *draft; /* of the delivery's shard, its content complete */
+    const struct queue_envelope *envelope;
+};
+
+/* Error 0: outcomes and companions are on disk and in force; read the targets, then queue_release. Else a
+ * negative errno: none of it is, the companions are gone, and the delivery is as it was before the call, to
+ * be settled anew. -ECANCELED: within queue_close; settle with QUEUE_RETRY and release before returning. */
+typedef void queue_settled(void *context, struct queue_delivery *delivery, int error);
+
+/* As queue_settle for the delivery and queue_draft_commit for each of its `count` (1 to QUEUE_COMPANIONS_MAX)
+ * companions, all of it in one durable write: after a crash there is all of it or nothing. 0: the drafts are
+ * the queue's and settled() will be called once; until then the delivery, which stays out, must not be
+ * touched. The envelopes are copied. Unlike with queue_settle the outcomes are in force only when they are on
+ * disk. Errors, after which nothing has happened and settled() is not called: -EAGAIN: wait for room() and
+ * call again with the same drafts; -EMSGSIZE: envelopes and outcomes exceed one write (a page), or as
+ * queue_draft_commit; -ENOSPC, -EIO, -ETIMEDOUT, -ENOMEM: all drafts are to be aborted. */
+int queue_settle_with(struct queue_delivery *delivery, const struct queue_companion *companions,
+                      uint32_t count, int64_t now_ms, queue_settled *settled, void *context)
+    __attribute__((warn_unused_result));
+
+/* Gives a settled delivery back. */
 void queue_release(struct queue_delivery *delivery);
 
 /* A piece that is not in memory: the aligned range of its slot to read, and where the content begins in it.

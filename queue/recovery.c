@@ -68,7 +68,7 @@ static int candidates_sort(struct recovery *r)
     for (uint32_t i = 0; i < r->candidate_count; i++) {
         struct candidate candidate = r->candidates[i];
         if (candidate.known && candidate.first.log == identity) {
-            if (candidate.first.version != FORMAT_VERSION ||
+            if (candidate.first.version > FORMAT_VERSION || candidate.first.version < FORMAT_VERSION_OLDEST ||
                 candidate.first.page_size != r->queue->options.page_size)
                 return -EPROTO;
             r->candidates[kept++] = candidate;
@@ -219,6 +219,15 @@ static bool lies_before_tail(struct recovery *r, uint64_t previous)
     return previous == 0;
 }
 
+/* The number of the last good batch before the next segment that is there; 0: there is none. */
+static uint64_t previous_of_next(const struct segment_table *segments, uint32_t index)
+{
+    for (uint32_t i = index + 1; i < segments->count; i++)
+        if (segments->segments[i]->slot != SEGMENT_NO_SLOT)
+            return segments->segments[i]->previous;
+    return 0;
+}
+
 static int segments_read(struct recovery *r)
 {
     struct segment_table *segments = &r->queue->wal.segments;
@@ -237,7 +246,7 @@ static int segments_read(struct recovery *r)
             r->found->missing_segments += gap;
         gap = 0;
         uint64_t known = i + 1 < segments->count ? segments->segments[i + 1]->previous : 0;
-        int error = recovery_read_segment(r, segment, known);
+        int error = recovery_read_segment(r, segment, known, previous_of_next(segments, i));
         if (error)
             return error;
     }

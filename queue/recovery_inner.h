@@ -41,8 +41,8 @@ const struct format_batch *recovery_batch_here(struct recovery *r, uint64_t offs
 bool recovery_batch_is_of(const struct format_batch *batch, const struct segment *segment);
 
 /* Replays all batches of a segment. `known`: batches up to this number were acknowledged, the next segment
- * says; 0: no word. */
-int recovery_read_segment(struct recovery *r, const struct segment *segment, uint64_t known)
+ * says; 0: no word. `last`: the log went on behind this one; 0: no word. */
+int recovery_read_segment(struct recovery *r, const struct segment *segment, uint64_t known, uint64_t last)
     __attribute__((warn_unused_result));
 
 /* Applies one record that checks; `offset` is its place in the segment. */

@@ -79,6 +79,7 @@ static int salvage(struct recovery *r, const struct segment *segment, uint64_t b
 {
     uint32_t page_size = r->queue->options.page_size;
     bool gap = true;
+    bool whole = false; /* the records that the next may belong to are all there */
     for (uint64_t offset = begin; offset < end;) {
         int error = recovery_load_page(r, segment->slot, offset);
         if (error)
@@ -89,11 +90,15 @@ static int salvage(struct recovery *r, const struct segment *segment, uint64_t b
         if (!format_record_check(record, (uint32_t)space, format_seed(segment->sequence, segment->life))) {
             r->found->damaged_records += gap;
             gap = false;
+            whole = false;
             offset += FORMAT_ALIGN;
             continue;
         }
         gap = true;
-        error = recovery_replay(r, record, segment->sequence, offset);
+        whole = whole || !(record->flags & FORMAT_TOGETHER);
+        /* Somebody may be told twice rather than never. */
+        if (whole || record->type != FORMAT_SETTLE)
+            error = recovery_replay(r, record, segment->sequence, offset);
         if (error)
             return error;
         offset += format_record_size(record->size);
@@ -143,6 +148,7 @@ struct reader {
     uint64_t offset;
     uint64_t expected; /* number of the next batch; 0: any */
     uint64_t known;    /* numbers up to this one were acknowledged, the next segment says */
+    uint64_t last;     /* the log went on elsewhere behind this one; 0: not known */
     bool ended;
 };
 
@@ -197,6 +203,10 @@ static int read_batch(struct recovery *r, const struct segment *segment, struct 
         const struct format_batch *batch = batch_expected(r, segment, places[i], reader->expected);
         if (!batch)
             continue;
+        if (reader->last && batch->number > reader->last) {
+            reader->ended = true; /* R4: its write failed, and yet it is there */
+            return 0;
+        }
         reader->offset = places[i] + format_align(batch->size, STORAGE_BLOCK);
         reader->expected = batch->number + 1;
         r->queue->wal.durable = batch->number;
@@ -211,9 +221,9 @@ static int read_batch(struct recovery *r, const struct segment *segment, struct 
     return reader_trouble(r, segment, reader);
 }
 
-int recovery_read_segment(struct recovery *r, const struct segment *segment, uint64_t known)
+int recovery_read_segment(struct recovery *r, const struct segment *segment, uint64_t known, uint64_t last)
 {
-    struct reader reader = {.known = known};
+    struct reader reader = {.known = known, .last = last};
     r->found->segments++;
     while (!reader.ended && reader.offset < r->queue->wal.storage->segment_size) {
         int error = read_batch(r, segment, &reader);

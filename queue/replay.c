@@ -106,17 +106,20 @@ static int replay_commit(struct recovery *r, const struct format_record *record,
 static bool settle_entry(struct entry *entry, const struct format_settle *settle)
 {
     uint64_t done = 0;
-    bool overlaps = false;
+    uint64_t marked = 0;
+    uint64_t known = 0;
     for (uint32_t bit = 0; bit < entry->count; bit++) {
         uint32_t index = entry->first + bit - settle->first;
         if (entry->first + bit < settle->first || index >= settle->count)
             continue;
-        overlaps = true;
+        known |= UINT64_C(1) << bit;
         done |= (settle->done >> index & 1) << bit;
+        marked |= (settle->marked >> index & 1) << bit;
     }
-    if (!overlaps)
+    if (!known)
         return false;
     entry->pending &= ~done;
+    entry->marked = (entry->marked & ~known) | marked;
     /* Of outcomes that are now about one entry, the latest time counts: nobody is tried before it is due. */
     if (entry->due_ms < settle->due_ms)
         entry->due_ms = settle->due_ms;
@@ -128,12 +131,7 @@ static bool settle_entry(struct entry *entry, const struct format_settle *settle
 static void replay_settle(struct recovery *r, const struct format_record *record)
 {
     struct format_settle settle;
-    if (record->size != sizeof(settle)) {
-        r->found->damaged_records++;
-        return;
-    }
-    memcpy(&settle, record + 1, sizeof(settle));
-    if (settle.count > ENTRY_RECIPIENTS_MAX) {
+    if (!format_settle_read(record, &settle)) {
         r->found->damaged_records++;
         return;
     }

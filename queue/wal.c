@@ -102,22 +102,31 @@ bool wal_batch_empty(const struct wal *wal)
     return !wal->batch || wal->batch->used == sizeof(struct format_batch);
 }
 
-static void page_end(struct wal *wal)
+void wal_page_end(struct wal *wal)
 {
     uint32_t page_size = wal->pages.page_size;
     if (wal->batch && wal_batch_empty(wal))
         batch_cancel(wal);
     if (wal->batch)
         wal_batch_submit(wal);
+    assert(wal->offset % page_size != 0 || wal->offset / page_size > wal->page->index);
     wal_page_leave(wal);
     wal->offset = (uint32_t)format_align(wal->offset, page_size);
     if (wal->offset == wal->storage->segment_size)
         wal_segment_leave(wal);
 }
 
-static uint32_t batch_space(const struct wal *wal)
+/* No batch begins behind the limit, and none grows beyond it. */
+static bool page_is_full(const struct wal *wal)
 {
-    return wal->pages.page_size - wal->batch->begin - wal->batch->used;
+    uint32_t page_size = wal->pages.page_size;
+    return wal->offset / page_size != wal->page->index || wal->offset % page_size >= wal->page->limit;
+}
+
+uint32_t wal_batch_space(const struct wal *wal)
+{
+    assert(wal->batch->begin + wal->batch->used <= wal->page->limit);
+    return wal->page->limit - wal->batch->begin - wal->batch->used;
 }
 
 /* The segment that batches not yet durable lie in must be the last one when the next begins, so that the
@@ -144,12 +153,12 @@ int wal_reserve(struct wal *wal, uint32_t size, bool privileged)
             error = segment_settled(wal) ? segment_next(wal, privileged) : -EAGAIN;
         else if (!wal->page)
             error = page_next(wal);
-        else if (!wal->batch && wal->offset / wal->pages.page_size != wal->page->index)
-            page_end(wal);
+        else if (!wal->batch && page_is_full(wal))
+            wal_page_end(wal);
         else if (!wal->batch)
             error = batch_next(wal);
-        else if (batch_space(wal) < size)
-            page_end(wal);
+        else if (wal_batch_space(wal) < size)
+            wal_page_end(wal);
         else
             return 0;
     }
@@ -160,13 +169,19 @@ int wal_reserve(struct wal *wal, uint32_t size, bool privileged)
 
 /* --- Appending --- */
 
-static struct format_record *record_begin(struct wal *wal, enum format_type type, uint64_t id, uint32_t size)
+static struct format_record *record_begin(struct wal *wal, enum format_type type, unsigned flags, uint64_t id,
+                                          uint32_t size)
 {
     wal_body_finish(wal);
-    assert(batch_space(wal) >= format_record_size(size));
+    assert(wal_batch_space(wal) >= format_record_size(size));
     struct format_record *record =
         (struct format_record *)(void *)(wal_batch_bytes(wal->batch) + wal->batch->used);
-    *record = (struct format_record){.size = size, .type = (uint8_t)type, .id = id};
+    *record = (struct format_record){
+        .size = size,
+        .type = (uint8_t)type,
+        .flags = flags & WAL_TOGETHER ? FORMAT_TOGETHER : 0,
+        .id = id,
+    };
     return record;
 }
 
@@ -184,15 +199,15 @@ static uint32_t segment_offset(const struct wal *wal, const void *byte)
 }
 
 int wal_append(struct wal *wal, enum format_type type, uint64_t id, const struct wal_part *parts,
-               uint32_t count, bool privileged, struct format_piece *piece)
+               uint32_t count, unsigned flags, struct format_piece *piece)
 {
     uint32_t size = 0;
     for (uint32_t i = 0; i < count; i++)
         size += parts[i].size;
-    int error = wal_reserve(wal, format_record_size(size), privileged);
+    int error = wal_reserve(wal, format_record_size(size), flags & WAL_PRIVILEGED);
     if (error)
         return error;
-    struct format_record *record = record_begin(wal, type, id, size);
+    struct format_record *record = record_begin(wal, type, flags, id, size);
     uint8_t *to = (uint8_t *)(record + 1);
     for (uint32_t i = 0; i < count; i++) {
         if (parts[i].size > 0)
@@ -213,7 +228,7 @@ int wal_append(struct wal *wal, enum format_type type, uint64_t id, const struct
 
 static uint32_t body_fits(const struct wal *wal, uint32_t header)
 {
-    uint32_t space = batch_space(wal) & ~(uint32_t)(FORMAT_ALIGN - 1);
+    uint32_t space = wal_batch_space(wal) & ~(uint32_t)(FORMAT_ALIGN - 1);
     return space > header ? space - header : 0;
 }
 
@@ -234,7 +249,7 @@ static int64_t body_grow(struct wal *wal, const void *bytes, size_t size, struct
 {
     struct format_record *record = wal->body;
     wal->batch->used -= format_record_size(record->size) - (uint32_t)sizeof(*record) - record->size;
-    uint32_t fits = wal->pages.page_size - wal->batch->begin - wal->batch->used;
+    uint32_t fits = wal_batch_space(wal);
     uint32_t taken = body_share(size, fits, WAL_PIECE_MAX - record->size);
     memcpy((uint8_t *)(record + 1) + record->size, bytes, taken);
     record->payload_crc = crc32c(record->payload_crc, bytes, taken);
@@ -259,7 +274,7 @@ int64_t wal_append_body(struct wal *wal, uint64_t id, const void *bytes, size_t 
         return error;
     uint32_t fits = body_fits(wal, sizeof(struct format_record));
     uint32_t taken = body_share(size, fits, WAL_PIECE_MAX);
-    struct format_record *record = record_begin(wal, FORMAT_BODY, id, taken);
+    struct format_record *record = record_begin(wal, FORMAT_BODY, 0, id, taken);
     memcpy(record + 1, bytes, taken);
     record->payload_crc = crc32c(0, bytes, taken);
     record_end(wal, record);

@@ -19,6 +19,25 @@ enum {
     WAL_BATCHES = 16,
     WAL_ROOM_MIN = 512,         /* bytes in a page below which no content is begun in it */
     WAL_PIECE_MAX = 128 * 1024, /* content in one record: the unit in which it is read back */
+    WAL_EXTENT_MAX = 256 * 1024,
+    WAL_EXTENTS = 64, /* that are open or being written at a time */
+};
+
+/* Room for content that is received where it stays. Extents are carved from a page's end, blocks that no
+ * batch comes to, and each is one durable write of its own, begun when it is closed. Nothing in the log says
+ * what lies in them but the pieces of a commit record, which must not be appended before done() said that
+ * they are on disk. Open ones and those being written pin their page. */
+struct wal_extent {
+    struct storage_op op;
+    struct wal *wal;
+    struct page *page; /* NULL: this place in the table is free */
+    uint32_t begin;    /* in the page */
+    uint32_t size;     /* both multiples of STORAGE_BLOCK */
+    uint32_t used;
+    bool writing; /* else it is open */
+    uint64_t submitted_us;
+    void *owner; /* NULL: nobody is told */
+    void (*done)(void *owner, int error);
 };
 
 /* Who waits for durability. done() may append. */
@@ -84,6 +103,10 @@ struct wal {
     uint64_t next_number;
     uint64_t durable; /* number of the last durable batch */
 
+    struct wal_extent extents[WAL_EXTENTS];
+    uint32_t extents_writing;
+    uint32_t pages_open; /* with an open extent */
+
     /* outcomes that are not in the log yet: no room, or their batch failed */
     struct wal_unlogged {
         uint64_t id;
@@ -118,10 +141,15 @@ void wal_deinit(struct wal *wal);
 /* Whoever waits for a batch is told that it will not come. No write is under way. */
 void wal_cancel(struct wal *wal);
 
-/* Appends one record made of parts. *piece says where its payload lies. `privileged` may use the last spare
- * segment: for what frees space. 0, -EAGAIN (no room now: wal->wanted is set), -ENOSPC, -EIO, -EMSGSIZE. */
+enum wal_flags {
+    WAL_PRIVILEGED = 1, /* may use the last spare segment: for what frees space */
+    WAL_TOGETHER = 2,   /* the record gets FORMAT_TOGETHER */
+};
+
+/* Appends one record made of parts. *piece says where its payload lies. 0, -EAGAIN (no room now: wal->wanted
+ * is set), -ENOSPC, -EIO, -EMSGSIZE. */
 int wal_append(struct wal *wal, enum format_type type, uint64_t id, const struct wal_part *parts,
-               uint32_t count, bool privileged, struct format_piece *piece)
+               uint32_t count, unsigned flags, struct format_piece *piece)
     __attribute__((warn_unused_result));
 
 /* Appends content, as much as fits into the page: returns how much, or an error as above. If it could be
@@ -133,11 +161,40 @@ int64_t wal_append_body(struct wal *wal, uint64_t id, const void *bytes, size_t 
 /* The next `size` bytes of records will go into one batch. Errors as above. */
 int wal_reserve(struct wal *wal, uint32_t size, bool privileged) __attribute__((warn_unused_result));
 
+/* Carves an extent for content of this message, of at most `size` bytes; 0 and *extent, which is the caller's
+ * to fill; -ENOBUFS: none now, append instead; or an error as above. */
+int wal_extent_begin(struct wal *wal, uint64_t id, size_t size, struct wal_extent **extent)
+    __attribute__((warn_unused_result));
+
+/* Where the next byte goes. */
+uint8_t *wal_extent_next(const struct wal_extent *extent);
+
+/* `size` bytes at wal_extent_next are content: they go into *piece if `grows`, up to WAL_PIECE_MAX, else
+ * *piece becomes a new one. Returns how many of them were taken. */
+uint32_t wal_extent_fill(struct wal_extent *extent, uint32_t size, bool grows, struct format_piece *piece);
+
+/* Writes what is in the extent, and calls done() when that is on disk, or failed. Without anything in it: as
+ * wal_extent_drop, and false is returned. */
+bool wal_extent_close(struct wal_extent *extent, void *owner, void (*done)(void *owner, int error));
+
+/* Gives up an open extent. */
+void wal_extent_drop(struct wal_extent *extent);
+
+/* The owner of extents that are being written does not want to hear of them any more. */
+void wal_extents_disown(struct wal *wal, const void *owner);
+
 /* Waits for the open batch, which holds what was just appended. */
 void wal_await(struct wal *wal, struct wal_waiter *waiter);
 
 /* Records an outcome; never fails: what finds no room is kept and goes as soon as there is some. */
 void wal_settle(struct wal *wal, uint64_t id, const struct format_settle *settle);
+
+/* Records an outcome together with the record that was appended last. There must be room: wal_reserve. If its
+ * batch fails it is not kept. */
+void wal_settle_together(struct wal *wal, uint64_t id, const struct format_settle *settle);
+
+/* No outcome that was recorded earlier is still to be appended; else -EAGAIN. */
+int wal_catch_up(struct wal *wal) __attribute__((warn_unused_result));
 
 /* Decides about the write of the open batch; `receiving`: messages that are being received and might join.
  * Returns within how many µs to call again, or UINT64_MAX. */

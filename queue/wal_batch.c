@@ -153,15 +153,18 @@ void wal_unlogged_add(struct wal *wal, uint64_t id, const struct format_settle *
     wal->unlogged[wal->unlogged_count++] = (struct wal_unlogged){.id = id, .settle = *settle};
 }
 
-/* Outcomes of a batch that did not reach the disk go into a later one. */
+/* Outcomes of a batch that did not reach the disk go into a later one, but for those that failed together
+ * with the messages that they belong to. */
 static void batch_keep_settles(struct wal *wal, const struct wal_batch *batch)
 {
     const uint8_t *bytes = wal_batch_bytes(batch);
     uint32_t at = sizeof(struct format_batch);
     while (at < batch->used) {
         const struct format_record *record = (const struct format_record *)(const void *)(bytes + at);
-        if (record->type == FORMAT_SETTLE)
-            wal_unlogged_add(wal, record->id, (const struct format_settle *)(const void *)(record + 1));
+        struct format_settle settle;
+        bool alone = record->type == FORMAT_SETTLE && !(record->flags & FORMAT_TOGETHER);
+        if (alone && format_settle_read(record, &settle))
+            wal_unlogged_add(wal, record->id, &settle);
         at += format_record_size(record->size);
     }
     assert(at == batch->used);

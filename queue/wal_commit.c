@@ -1,4 +1,5 @@
 /* Group commit: when the open batch is written. And outcomes, which ride with it. */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -12,11 +13,11 @@ enum {
 
 /* --- Outcomes --- */
 
-static bool settle_append(struct wal *wal, uint64_t id, const struct format_settle *settle)
+static bool settle_append(struct wal *wal, uint64_t id, const struct format_settle *settle, unsigned flags)
 {
-    struct wal_part part = {settle, sizeof(*settle)};
+    struct wal_part part = {settle, format_settle_size(settle)};
     struct format_piece piece;
-    if (wal_append(wal, FORMAT_SETTLE, id, &part, 1, true, &piece) != 0)
+    if (wal_append(wal, FORMAT_SETTLE, id, &part, 1, flags, &piece) != 0)
         return false;
     wal->batch->outcomes = true;
     wal->settles++;
@@ -25,19 +26,34 @@ static bool settle_append(struct wal *wal, uint64_t id, const struct format_sett
 
 void wal_settle(struct wal *wal, uint64_t id, const struct format_settle *settle)
 {
-    if (wal->unlogged_count > 0 || !settle_append(wal, id, settle))
+    if (wal->unlogged_count > 0 || !settle_append(wal, id, settle, WAL_PRIVILEGED))
         wal_unlogged_add(wal, id, settle);
+}
+
+void wal_settle_together(struct wal *wal, uint64_t id, const struct format_settle *settle)
+{
+    bool appended = settle_append(wal, id, settle, WAL_TOGETHER);
+    assert(appended);
 }
 
 static void unlogged_retry(struct wal *wal)
 {
     uint32_t done = 0;
     while (done < wal->unlogged_count &&
-           settle_append(wal, wal->unlogged[done].id, &wal->unlogged[done].settle))
+           settle_append(wal, wal->unlogged[done].id, &wal->unlogged[done].settle, WAL_PRIVILEGED))
         done++;
     wal->unlogged_count -= done;
     if (done > 0 && wal->unlogged_count > 0)
         memmove(wal->unlogged, wal->unlogged + done, wal->unlogged_count * sizeof(*wal->unlogged));
+}
+
+int wal_catch_up(struct wal *wal)
+{
+    unlogged_retry(wal);
+    if (wal->unlogged_count == 0)
+        return 0;
+    wal->wanted = true;
+    return -EAGAIN;
 }
 
 /* --- Group commit --- */
@@ -125,5 +141,5 @@ bool wal_idle(const struct wal *wal)
 {
     uint32_t open = wal->batch ? 1 : 0;
     return wal_batch_empty(wal) && wal->batch_count == open && wal->unlogged_count == 0 &&
-           wal->segments.preparing == SEGMENT_NO_SLOT;
+           wal->extents_writing == 0 && wal->segments.preparing == SEGMENT_NO_SLOT;
 }

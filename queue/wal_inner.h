@@ -1,5 +1,5 @@
 /* What the files of the log share: wal.c (room, appending, content in memory), wal_batch.c (writing),
- * wal_commit.c (group commit). Owner thread.
+ * wal_commit.c (group commit), wal_extent.c (content received in place). Owner thread.
  */
 #pragma once
 
@@ -32,6 +32,12 @@ void wal_batch_submit(struct wal *wal);
 
 /* The last content record of the batch gets its final checksum: it grows no more. */
 void wal_body_finish(struct wal *wal);
+
+/* Bytes that the open batch may still take. */
+uint32_t wal_batch_space(const struct wal *wal);
+
+/* The next append goes to the next page; the open batch is on its way. */
+void wal_page_end(struct wal *wal);
 
 /* Nothing more goes into the current page, or segment. */
 void wal_page_leave(struct wal *wal);

@@ -242,33 +242,76 @@ static void check_again(const struct sim_delivery *out)
     }
 }
 
-static void settle(struct world *world, struct sim_delivery *out)
+static void draw_outcomes(struct world *world, struct sim_delivery *out)
 {
-    struct queue_delivery *delivery = out->delivery;
+    const struct queue_delivery *delivery = out->delivery;
     bool alike = random_one_in(&world->random, 2);
     enum queue_outcome outcome = draw_outcome(world, out);
 
-    if (!out->unreadable)
-        check_again(out);
-    for (uint32_t i = 0; i < delivery->target_count; i++)
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
         delivery->targets[i].outcome = alike ? outcome : draw_outcome(world, out);
+        if (random_one_in(&world->random, 3))
+            delivery->targets[i].marked = random_one_in(&world->random, 2);
+    }
+    out->settling = (struct sim_settling){.drawn = true};
+    uint32_t percent = world->draining ? world->plan.bond_percent / 4 : world->plan.bond_percent;
+    out->settling.together = !out->unreadable && random_percent(&world->random, percent);
+}
+
+void deliver_note_delay(struct world *world, struct sim_delivery *out)
+{
+    int64_t delay = delay_max_ms(&world->options);
+    out->delay_max_ms = delay > out->delay_max_ms ? delay : out->delay_max_ms;
+}
+
+/* Judged before or not, the outcomes are the same. */
+static int64_t judge(struct world *world, const struct sim_delivery *out)
+{
+    if (!random_one_in(&world->random, 4))
+        return 0;
+    queue_judge(out->delivery, world_now_ms(world));
+    return out->delivery->due_ms;
+}
+
+static void settle_alone(struct world *world, struct sim_delivery *out)
+{
+    struct queue_delivery *delivery = out->delivery;
+    deliver_note_delay(world, out);
+    int64_t due_ms = judge(world, out);
+
     out->state = DELIVERY_SETTLED;
-    world->oracle.tick_ms = world_now_ms(world);
     uint64_t records = queue_stats(world->queue).settles;
     queue_settle(delivery, world_now_ms(world));
     records = queue_stats(world->queue).settles - records;
+    if (due_ms != 0 && delivery->due_ms != due_ms)
+        violation("message %llu: judged until %lld, settled until %lld", (unsigned long long)out->number,
+                  (long long)due_ms, (long long)delivery->due_ms);
     for (uint32_t i = 0; i < delivery->target_count; i++) {
         world_note(world, "settled", out->number, (uint64_t)delivery->targets[i].outcome);
         world->delivered += delivery->targets[i].outcome == QUEUE_DONE;
     }
     struct oracle_message *message = oracle_get(&world->oracle, out->number);
     message->damaged |= out->damaged;
-    oracle_settled(&world->oracle, message, delivery, world_now_ms(world), delay_max_ms(&world->options),
+    oracle_settled(&world->oracle, message, delivery, world_now_ms(world), out->delay_max_ms,
                    world->options.age_max_ms, records >= oracle_records(message, delivery));
     if (world->draining || random_one_in(&world->random, 2))
         out->settle_us = world->disk->now_us;
     else
         out->settle_us = world->disk->now_us + random_skewed(&world->random, 0, 10000);
+}
+
+static void settle(struct world *world, struct sim_delivery *out)
+{
+    if (!out->unreadable)
+        check_again(out);
+    if (!out->settling.drawn)
+        draw_outcomes(world, out);
+    world->oracle.tick_ms = world_now_ms(world);
+    enum together together = out->settling.together ? together_step(world, out) : TOGETHER_FAILED;
+    if (together == TOGETHER_WAITS)
+        out->settle_us = world->disk->now_us + random_skewed(&world->random, 1, 2000);
+    if (together == TOGETHER_FAILED)
+        settle_alone(world, out);
 }
 
 static void proceed(struct world *world, struct sim_delivery *out)
@@ -323,10 +366,12 @@ void deliver_abandon(struct world *world)
 {
     for (uint32_t i = 0; i < WORLD_DELIVERIES_MAX; i++) {
         struct sim_delivery *out = &world->deliveries[i];
-        if (out->state == DELIVERY_FREE)
+        if (out->state == DELIVERY_FREE || out->state == DELIVERY_SETTLING)
             continue;
         assert(out->state == DELIVERY_HELD || out->state == DELIVERY_SETTLED);
         if (out->state == DELIVERY_HELD) {
+            together_abandon(world, out);
+            world->oracle.tick_ms = world_now_ms(world);
             for (uint32_t j = 0; j < out->delivery->target_count; j++)
                 out->delivery->targets[j].outcome = QUEUE_RETRY;
             queue_settle(out->delivery, world_now_ms(world));
@@ -337,6 +382,13 @@ void deliver_abandon(struct world *world)
         queue_release(out->delivery);
         out->state = DELIVERY_FREE;
     }
+}
+
+void deliver_room(struct world *world)
+{
+    for (uint32_t i = 0; i < WORLD_DELIVERIES_MAX; i++)
+        for (uint32_t j = 0; j < world->deliveries[i].settling.companion_count; j++)
+            world->deliveries[i].settling.companions[j].blocked = false;
 }
 
 uint32_t deliver_count(const struct world *world)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/format.h"
 #include "tests/sim/disk_cut.h"
 
 /* Writes in flight are fewer, so a place in the ring is never wanted twice. */
@@ -138,7 +139,9 @@ static void disk_write(struct storage *storage, struct storage_op *op, uint32_t 
     pending->durable = durable;
     pending->number = ++disk->writes;
     pending->sum = sum_of(buffer, size);
+    pending->is_batch = format_batch_check(buffer);
     disk->finished[pending->number % FINISHED_RING] = false;
+    disk->batches[pending->number % FINISHED_RING] = pending->is_batch;
 }
 
 static void disk_read(struct storage *storage, struct storage_op *op, uint32_t slot, uint64_t offset,
@@ -231,10 +234,13 @@ static int32_t complete_write(struct disk *disk, const struct disk_pending *pend
         disk_tear(disk, pending);
     } else {
         disk_apply(disk, pending);
+        if (pending->is_batch && pending->number > disk->batch_good)
+            disk->batch_good = pending->number;
     }
     disk->finished[pending->number % FINISHED_RING] = true;
     while (disk->writes_through < disk->writes && disk->finished[(disk->writes_through + 1) % FINISHED_RING])
-        disk->writes_through++;
+        if (disk->batches[++disk->writes_through % FINISHED_RING])
+            disk->batch_through = disk->writes_through;
     return failed ? -EIO : 0;
 }
 

@@ -47,6 +47,7 @@ struct disk_pending {
     struct storage_op *op;
     enum disk_kind kind;
     bool durable;
+    bool is_batch; /* of the log; else content alone */
     uint32_t slot;
     uint64_t offset;
     uint64_t size;
@@ -99,7 +100,10 @@ struct disk {
     uint64_t writes;         /* begun */
     uint64_t writes_failed;  /* completed with an error */
     uint64_t writes_through; /* all writes up to this number are complete, failed ones included */
+    uint64_t batch_through;  /* the last of them that was a batch of the log */
+    uint64_t batch_good;     /* the last batch that was written without an error, so far */
     bool finished[1024];     /* ring: which writes beyond writes_through are complete */
+    bool batches[1024];      /* ring: which writes are batches */
     uint64_t completions;
     bool was_full; /* -ENOSPC was answered at some time */
 };

@@ -137,6 +137,7 @@ void disk_restore(struct disk *disk)
     assert(disk->pending_count == 0);
     disk->dead = false;
     disk->writes_through = disk->writes;
+    disk->batch_through = disk->writes;
     /* What it takes to write to a slot is the storage's knowledge, and that went with the power. */
     for (uint32_t i = 0; i < DISK_SLOTS_MAX; i++)
         disk->slots[i].prepared = false;

@@ -28,7 +28,7 @@ enum {
 struct job {
     uint64_t seed;
     uint64_t done;
-    uint64_t acked, delivered, duplicates, crashes, refused, read_back, moved;
+    uint64_t acked, delivered, duplicates, crashes, refused, read_back, moved, received, together;
     bool violated;
     char text[512];
 };
@@ -79,6 +79,8 @@ static void run_seeds(uint64_t first, uint64_t count, uint32_t job, uint32_t job
         mine->refused += world->refused;
         mine->read_back += world->read_back;
         mine->moved += world->moved;
+        mine->received += world->received;
+        mine->together += world->together;
         if (i % REPLAY_EVERY == job && run(world, disk, first + i, false) != hash)
             violation("two runs differ: the simulation is not deterministic");
     }
@@ -152,13 +154,17 @@ static void summary(uint32_t job_count)
         sum.refused += jobs[i].refused;
         sum.read_back += jobs[i].read_back;
         sum.moved += jobs[i].moved;
+        sum.received += jobs[i].received;
+        sum.together += jobs[i].together;
     }
     printf(
         "%llu seeds, %llu power cuts: %llu messages acknowledged, %llu refused, %llu recipients delivered, "
-        "%llu came back as allowed, %llu pieces read back, %llu messages moved\n",
+        "%llu came back as allowed, %llu pieces read back, %llu messages moved, %llu receives in place, "
+        "%llu deliveries settled with messages\n",
         (unsigned long long)sum.done, (unsigned long long)sum.crashes, (unsigned long long)sum.acked,
         (unsigned long long)sum.refused, (unsigned long long)sum.delivered,
-        (unsigned long long)sum.duplicates, (unsigned long long)sum.read_back, (unsigned long long)sum.moved);
+        (unsigned long long)sum.duplicates, (unsigned long long)sum.read_back, (unsigned long long)sum.moved,
+        (unsigned long long)sum.received, (unsigned long long)sum.together);
 }
 
 /* Not in a child, so that a debugger and a sanitizer see it as it is; but a violation still has to be told.

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/bond.h"
 #include "tests/sim/content.h"
 
 /* Streams of content.h: the message's octets are stream number*4, its meta number*4+1, paddings number*4+2.
@@ -23,6 +24,7 @@ void oracle_deinit(struct oracle *oracle)
         free(oracle->messages[i].answer);
     }
     free(oracle->messages);
+    bonds_deinit(oracle);
     *oracle = (struct oracle){0};
 }
 
@@ -44,6 +46,8 @@ struct oracle_message *oracle_add(struct oracle *oracle, uint32_t recipient_coun
     };
     if (message->recipients == NULL)
         abort();
+    for (uint32_t i = 0; i < recipient_count; i++)
+        message->recipients[i].possible = 1;
     return message;
 }
 
@@ -87,8 +91,8 @@ bool oracle_hit(const struct oracle *oracle, const struct oracle_message *messag
 
 static bool durable(const struct oracle *oracle, struct oracle_mark mark)
 {
-    return mark.stamp < oracle->idle_stamp ||
-           (mark.write != UINT64_MAX && mark.write < oracle->disk->writes_through);
+    return mark.stamp < oracle->idle_stamp || (mark.stamp == 0 && mark.write == 0) ||
+           (mark.write != UINT64_MAX && mark.write < oracle->disk->batch_through);
 }
 
 static struct oracle_mark mark_now(struct oracle *oracle)
@@ -144,7 +148,8 @@ static struct oracle_message *identify(struct oracle *oracle, const struct queue
     return message;
 }
 
-static void check_message(struct oracle_message *message, const struct queue_delivery *delivery)
+static void check_message(struct oracle *oracle, struct oracle_message *message,
+                          const struct queue_delivery *delivery)
 {
     unsigned long long number = message->number;
 
@@ -154,6 +159,7 @@ static void check_message(struct oracle_message *message, const struct queue_del
     case MESSAGE_MAYBE:
         message->state = MESSAGE_ACKED; /* it survived, so from now on it must stay */
         message->id = delivery->id;
+        bonds_companion_seen(oracle, message->number);
         break;
     case MESSAGE_DRAFT:
     case MESSAGE_OFFERED:
@@ -177,7 +183,7 @@ static void check_message(struct oracle_message *message, const struct queue_del
 static void check_return(struct oracle *oracle, const struct oracle_message *message, uint32_t index)
 {
     const struct oracle_recipient *recipient = &message->recipients[index];
-    bool excused = recipient->state == RECIPIENT_MAYBE ||
+    bool excused = recipient->state == RECIPIENT_MAYBE || recipient->state == RECIPIENT_BOUND ||
                    (recipient->state == RECIPIENT_GONE &&
                     disk_flipped_writes(oracle->disk, message->first_write, UINT64_MAX));
 
@@ -187,6 +193,21 @@ static void check_return(struct oracle *oracle, const struct oracle_message *mes
         violation("message %llu: recipient %u was settled and came back (state %u)",
                   (unsigned long long)message->number, index, recipient->state);
     oracle->duplicates++;
+}
+
+static void check_mark(struct oracle *oracle, const struct oracle_message *message,
+                       const struct queue_target *target)
+{
+    struct oracle_recipient *recipient = &message->recipients[target->index];
+    uint8_t its = (uint8_t)(1U << target->marked);
+    bool right = recipient->fresh ? recipient->possible & its : target->marked == recipient->marked;
+
+    if (!right && oracle->disk->flip_count == 0)
+        violation("message %llu: recipient %u is %smarked", (unsigned long long)message->number,
+                  target->index, target->marked ? "" : "not ");
+    if (recipient->fresh)
+        recipient->possible = its;
+    recipient->marked = target->marked;
 }
 
 static void check_target(struct oracle *oracle, struct oracle_message *message,
@@ -209,14 +230,18 @@ static void check_target(struct oracle *oracle, struct oracle_message *message,
     if (recipient->due_ms > oracle->tick_ms && oracle->disk->flip_count == 0)
         violation("message %llu: recipient %u handed out %lld ms too early", number, target->index,
                   (long long)(recipient->due_ms - oracle->tick_ms));
+    check_mark(oracle, message, target);
+    bonds_recipient_seen(oracle, message->number, target);
     recipient->state = RECIPIENT_OUT;
+    recipient->fresh = false;
 }
 
 /* Everybody was settled: the message is there again because outcomes were lost with the power. */
 static bool nobody_waits(const struct oracle_message *message)
 {
     for (uint32_t i = 0; i < message->recipient_count; i++)
-        if (message->recipients[i].state == RECIPIENT_WAITING)
+        if (message->recipients[i].state == RECIPIENT_WAITING ||
+            message->recipients[i].state == RECIPIENT_BOUND)
             return false;
     return true;
 }
@@ -227,7 +252,7 @@ struct oracle_message *oracle_taken(struct oracle *oracle, const struct queue_de
     uint32_t low = UINT32_MAX;
     uint32_t high = 0;
 
-    check_message(message, delivery);
+    check_message(oracle, message, delivery);
     message->returned = nobody_waits(message);
     for (uint32_t i = 0; i < delivery->target_count; i++) {
         check_target(oracle, message, &delivery->targets[i]);
@@ -299,6 +324,11 @@ void oracle_settled(struct oracle *oracle, struct oracle_message *message,
         const struct queue_target *target = &delivery->targets[i];
         struct oracle_recipient *recipient = &message->recipients[target->index];
         assert(recipient->state == RECIPIENT_OUT);
+        if (target->outcome == QUEUE_DEFER) {
+            uint8_t before = durable(oracle, recipient->mark) ? 1U << recipient->marked : recipient->possible;
+            recipient->possible = (uint8_t)(before | 1U << target->marked);
+            recipient->marked = target->marked;
+        }
         settle_one(recipient, delivery, target->outcome);
         if (target->outcome != QUEUE_RETRY)
             recipient->mark = mark;
@@ -361,8 +391,12 @@ static void crash_recipient(struct oracle *oracle, struct oracle_recipient *reci
         break;
     case RECIPIENT_MAYBE:
     case RECIPIENT_GONE:
+    case RECIPIENT_BOUND:
         break;
     }
+    if (known && !recipient->fresh)
+        recipient->possible = (uint8_t)(1U << recipient->marked);
+    recipient->fresh = true;
     if (known)
         recipient->attempts_durable = recipient->attempts_low;
     else
@@ -383,6 +417,7 @@ void oracle_crashed(struct oracle *oracle)
             message->last_write = oracle->disk->writes;
     }
     each_recipient(oracle, crash_recipient, 0);
+    bonds_crashed(oracle);
     oracle->idle_stamp = ++oracle->stamp;
     oracle->trouble = false;
 }
@@ -400,7 +435,7 @@ struct oracle_range oracle_range(const struct oracle *oracle)
         for (uint32_t j = 0; j < message->recipient_count; j++) {
             uint8_t state = message->recipients[j].state;
             low += state == RECIPIENT_WAITING || state == RECIPIENT_OUT;
-            high += state == RECIPIENT_MAYBE;
+            high += state == RECIPIENT_MAYBE || state == RECIPIENT_BOUND;
         }
         high += low;
         range.messages_low += must && low > 0;
@@ -413,6 +448,7 @@ struct oracle_range oracle_range(const struct oracle *oracle)
 
 void oracle_drained(const struct oracle *oracle)
 {
+    bonds_drained(oracle);
     for (uint32_t i = 0; i < oracle->count; i++) {
         const struct oracle_message *message = &oracle->messages[i];
         if (message->state != MESSAGE_ACKED || oracle_hit(oracle, message))

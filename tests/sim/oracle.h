@@ -30,13 +30,14 @@ enum recipient_state {
     RECIPIENT_SETTLED, /* left the queue in this life */
     RECIPIENT_MAYBE,   /* settled before a crash, its record was not surely on disk: may come back once */
     RECIPIENT_GONE,    /* settled, and its record is surely on disk */
+    RECIPIENT_BOUND,   /* there unless the messages of its bond are */
 };
 
 /* When something was recorded: enough to tell later whether it must have reached the disk. */
 struct oracle_mark {
-    uint64_t write; /* number of writes begun before; the record is in the next. UINT64_MAX: only idleness
-                       proves it */
-    uint64_t stamp; /* the oracle's own count of events */
+    uint64_t write; /* number of writes begun before; the record is in the next batch. UINT64_MAX: only
+                       idleness proves it */
+    uint64_t stamp; /* the oracle's own count of events; both 0: it is on disk */
 };
 
 struct oracle_recipient {
@@ -48,6 +49,9 @@ struct oracle_recipient {
     uint32_t attempts_durable; /* at least, after a crash */
     int64_t due_ms;            /* not before; 0: any time */
     struct oracle_mark mark;   /* of the last outcome */
+    bool marked;               /* the deliverer's bit, as it was last settled or handed out */
+    bool fresh;                /* not handed out since the power went: `marked` is a guess */
+    uint8_t possible;          /* bit 0, bit 1: after a crash it may be false, true */
 };
 
 struct oracle_message {
@@ -68,8 +72,13 @@ struct oracle_message {
     bool returned;        /* when last handed out, all its recipients had been settled */
 };
 
+struct oracle_bond;
+
 struct oracle {
     const struct disk *disk;
+    struct oracle_bond *bonds; /* tests/sim/bond.h */
+    uint32_t bond_count;
+    uint32_t bond_capacity;
     struct oracle_message *messages;
     uint32_t count;
     uint32_t capacity;
@@ -112,7 +121,7 @@ void oracle_settled(struct oracle *oracle, struct oracle_message *message,
 /* Outcome records that a settled delivery makes at most: one for each run of recipients of one lane. */
 uint64_t oracle_records(const struct oracle_message *message, const struct queue_delivery *delivery);
 
-/* A write failed; `through` is what disk.writes_through was before. */
+/* A write failed; `through` is what disk.batch_through was before. */
 void oracle_write_failed(struct oracle *oracle, uint64_t through);
 
 /* The queue is idle: all that it was told is on disk. */

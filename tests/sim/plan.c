@@ -50,6 +50,8 @@ static void draw_traffic(struct plan *plan, struct random *random)
     plan->retry_percent = random_one_in(random, 2) ? 0 : (uint32_t)random_between(random, 1, 30);
     plan->abort_percent = random_one_in(random, 2) ? 0 : (uint32_t)random_between(random, 1, 40);
     plan->many_percent = random_one_in(random, 2) ? 0 : (uint32_t)random_between(random, 1, 20);
+    plan->place_percent = random_one_in(random, 3) ? 0 : (uint32_t)random_between(random, 1, 100);
+    plan->bond_percent = random_one_in(random, 3) ? 0 : (uint32_t)random_between(random, 1, 30);
     plan->phases = random_one_in(random, 2);
     plan->sleeps = random_one_in(random, 2);
     plan->flips = random_one_in(random, 8);

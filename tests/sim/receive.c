@@ -45,7 +45,7 @@ static uint32_t draw_message(struct world *world, uint64_t content_max)
     return (uint32_t)message->number;
 }
 
-static void begin(struct world *world, struct sim_draft *draft, uint64_t content_max)
+bool receive_begin(struct world *world, struct sim_draft *draft, uint64_t content_max)
 {
     enum queue_state state = queue_state(world->queue);
     world->quiet = true;
@@ -55,23 +55,24 @@ static void begin(struct world *world, struct sim_draft *draft, uint64_t content
         if (state == QUEUE_OPEN)
             violation("no draft although the queue is open and there is memory");
         world->refused++;
-        return;
+        return false;
     }
     if (state != QUEUE_OPEN)
         violation("a draft although the queue is in state %d", (int)state);
     *draft = (struct sim_draft){.draft = begun, .number = draw_message(world, content_max)};
     draft->aborts = random_percent(&world->random, world->plan.abort_percent);
     world_note(world, "draft", draft->number, oracle_get(&world->oracle, draft->number)->size);
+    return true;
 }
 
-static void give_up(struct world *world, struct sim_draft *draft)
+void receive_give_up(struct world *world, struct sim_draft *draft)
 {
     world_note(world, "abort", draft->number, draft->appended);
     world->quiet = true;
     queue_draft_abort(draft->draft);
     world->quiet = false;
     oracle_get(&world->oracle, draft->number)->state = MESSAGE_NEVER;
-    draft->draft = NULL;
+    *draft = (struct sim_draft){0};
 }
 
 static void stopped(struct world *world, struct sim_draft *draft, int error)
@@ -85,7 +86,7 @@ static void stopped(struct world *world, struct sim_draft *draft, int error)
     if (error != -ENOSPC && error != -EIO && error != -ETIMEDOUT)
         violation("draft %llu: answer %d", (unsigned long long)draft->number, error);
     world->refused++;
-    give_up(world, draft);
+    receive_give_up(world, draft);
 }
 
 static void append(struct world *world, struct sim_draft *draft)
@@ -106,6 +107,8 @@ static void append(struct world *world, struct sim_draft *draft)
         stopped(world, draft, (int)taken);
         return;
     }
+    if (draft->lost)
+        violation("draft %llu goes on although content was lost", (unsigned long long)draft->number);
     if (taken == 0 || (uint64_t)taken > size)
         violation("draft %llu: %lld of %zu octets taken", (unsigned long long)draft->number, (long long)taken,
                   size);
@@ -116,6 +119,73 @@ static void append(struct world *world, struct sim_draft *draft)
     world_note(world, "append", draft->number, draft->appended);
     if ((uint64_t)taken < size)
         stopped(world, draft, -EAGAIN);
+}
+
+static void reserve(struct world *world, struct sim_draft *draft)
+{
+    uint64_t left = oracle_get(&world->oracle, draft->number)->size - draft->appended;
+    size_t asked = random_one_in(&world->random, 2) ? left : random_skewed(&world->random, 1, left);
+    size_t size = asked;
+    int error = 0;
+
+    world->quiet = true;
+    draft->room = queue_draft_reserve(draft->draft, &size, &error);
+    world->quiet = false;
+    if (draft->room == NULL && error == -ENOBUFS) {
+        append(world, draft);
+    } else if (draft->room == NULL) {
+        stopped(world, draft, error);
+    } else if (draft->lost || size == 0 || size > asked) {
+        violation("draft %llu: room for %zu octets of %zu", (unsigned long long)draft->number, size, asked);
+    } else {
+        draft->room_size = size;
+        draft->room_done = 0;
+        memset(draft->room, 0xee, size);
+        world_note(world, "reserve", draft->number, size);
+    }
+}
+
+/* Some octets come; sometimes fewer of them count than came. */
+static void receive_some(struct world *world, struct sim_draft *draft)
+{
+    uint64_t left = draft->room_size - draft->room_done;
+    uint64_t size = random_one_in(&world->random, 2) ? left : random_skewed(&world->random, 1, left);
+
+    content_fill(draft->number * STREAMS, draft->appended + draft->room_done, draft->room + draft->room_done,
+                 size);
+    draft->room_done += size;
+    if (draft->room_done < draft->room_size && !random_one_in(&world->random, 3))
+        return;
+    uint64_t counts = draft->room_done;
+    if (random_one_in(&world->random, 8) && !world->draining)
+        counts = random_below(&world->random, counts + 1);
+    world->quiet = true;
+    queue_draft_filled(draft->draft, counts);
+    world->quiet = false;
+    draft->room = NULL;
+    uint64_t taken = queue_draft_size(draft->draft) - draft->appended;
+    if (taken != counts && taken != 0)
+        violation("draft %llu: %llu of %llu octets count", (unsigned long long)draft->number,
+                  (unsigned long long)taken, (unsigned long long)counts);
+    draft->lost = taken != counts;
+    draft->appended += taken;
+    world->received++;
+    world_note(world, "filled", draft->number, draft->appended);
+}
+
+bool receive_step(struct world *world, struct sim_draft *draft)
+{
+    uint64_t size = oracle_get(&world->oracle, draft->number)->size;
+
+    if (draft->room)
+        receive_some(world, draft);
+    else if (draft->appended == size)
+        return true;
+    else if (random_percent(&world->random, world->plan.place_percent))
+        reserve(world, draft);
+    else
+        append(world, draft);
+    return false;
 }
 
 struct answer {
@@ -138,7 +208,7 @@ static void committed(void *context, uint64_t id, int error)
     }
 }
 
-static uint8_t *encode(const struct oracle_message *message, struct queue_envelope *envelope)
+uint8_t *receive_encode(const struct oracle_message *message, struct queue_envelope *envelope)
 {
     char address[QUEUE_ADDRESS_MAX];
     char key[32];
@@ -170,7 +240,7 @@ static void commit(struct world *world, struct sim_draft *draft)
 {
     struct oracle_message *message = oracle_get(&world->oracle, draft->number);
     struct queue_envelope envelope;
-    uint8_t *buffer = encode(message, &envelope);
+    uint8_t *buffer = receive_encode(message, &envelope);
     struct answer *answer = message->answer ? message->answer : malloc(sizeof(*answer));
     if (answer == NULL)
         abort();
@@ -194,20 +264,16 @@ static void commit(struct world *world, struct sim_draft *draft)
 
 static void proceed(struct world *world, struct sim_draft *draft)
 {
-    const struct oracle_message *message = oracle_get(&world->oracle, draft->number);
-
     if (draft->blocked) {
         if (random_one_in(&world->random, 200) && !world->draining)
-            give_up(world, draft);
+            receive_give_up(world, draft);
         else if (world->draining && world->disk->now_us - draft->since_us > BLOCKED_MAX_US)
             violation("draft %llu waits for room forever", (unsigned long long)draft->number);
         return;
     }
     if (draft->aborts && !world->draining && random_one_in(&world->random, 4))
-        give_up(world, draft);
-    else if (draft->appended < message->size)
-        append(world, draft);
-    else
+        receive_give_up(world, draft);
+    else if (receive_step(world, draft))
         commit(world, draft);
 }
 
@@ -218,7 +284,7 @@ void receive_turn(struct world *world)
     for (uint32_t i = 0; i < steps; i++) {
         struct sim_draft *draft = &world->drafts[random_below(&world->random, world->plan.drafts)];
         if (draft->draft == NULL)
-            begin(world, draft, world->plan.content_max);
+            (void)receive_begin(world, draft, world->plan.content_max);
         else
             proceed(world, draft);
     }
@@ -227,7 +293,7 @@ void receive_turn(struct world *world)
 void receive_one(struct world *world)
 {
     if (world->drafts[0].draft == NULL)
-        begin(world, &world->drafts[0], 1000);
+        (void)receive_begin(world, &world->drafts[0], 1000);
 }
 
 bool receive_finish(struct world *world)
@@ -246,7 +312,7 @@ void receive_abandon(struct world *world)
 {
     for (uint32_t i = 0; i < WORLD_DRAFTS_MAX; i++)
         if (world->drafts[i].draft)
-            give_up(world, &world->drafts[i]);
+            receive_give_up(world, &world->drafts[i]);
 }
 
 void receive_room(struct world *world)

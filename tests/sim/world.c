@@ -75,6 +75,7 @@ static void room(void *context)
         violation("room from within a draft's call");
     world_note(world, "room", 0, 0);
     receive_room(world);
+    deliver_room(world);
 }
 
 static void state(void *context, enum queue_state state, int error)
@@ -209,7 +210,7 @@ static bool one_completion(struct world *world)
 {
     struct disk *disk = world->disk;
     uint64_t failed = disk->writes_failed;
-    uint64_t through = disk->writes_through;
+    uint64_t through = disk->batch_through;
 
     if (disk_next_us(disk) > disk->now_us)
         return false;

@@ -36,6 +36,8 @@ struct plan {
     uint32_t retry_percent;
     uint32_t abort_percent; /* of the drafts */
     uint32_t many_percent;  /* messages with many recipients */
+    uint32_t place_percent; /* content that is received in place */
+    uint32_t bond_percent;  /* deliveries that are settled together with messages */
     bool phases;            /* backlogs build up and melt away */
     bool sleeps;            /* long pauses, in which deferred messages become due */
     bool flips;             /* bits flip while the power is off */
@@ -45,6 +47,10 @@ struct sim_draft {
     struct queue_draft *draft; /* NULL: free */
     uint64_t number;           /* of the message */
     uint64_t appended;
+    uint8_t *room; /* reserved, being received into; or NULL */
+    uint64_t room_size;
+    uint64_t room_done;
+    bool lost;    /* content was received and does not count: the draft must say that it is dead */
     bool blocked; /* answered -EAGAIN: waits for room() */
     bool aborts;
     uint64_t since_us; /* when it was blocked */
@@ -54,10 +60,25 @@ struct world;
 
 enum delivery_state {
     DELIVERY_FREE,
-    DELIVERY_TAKING,  /* queue_take returned true, taken() was not called */
-    DELIVERY_READING, /* a piece is being read back */
-    DELIVERY_HELD,    /* content was checked; settled at settle_us */
-    DELIVERY_SETTLED, /* released at settle_us */
+    DELIVERY_TAKING,   /* queue_take returned true, taken() was not called */
+    DELIVERY_READING,  /* a piece is being read back */
+    DELIVERY_HELD,     /* content was checked; settled at settle_us */
+    DELIVERY_SETTLING, /* queue_settle_with took it, settled() was not called */
+    DELIVERY_SETTLED,  /* released at settle_us */
+};
+
+/* Outcomes on their way, alone or together with messages. */
+struct sim_settling {
+    bool drawn;    /* the targets have their outcomes */
+    bool together; /* with messages */
+    uint32_t companion_count;
+    struct sim_draft companions[QUEUE_COMPANIONS_MAX];
+    uint64_t ids[QUEUE_COMPANIONS_MAX];
+    uint32_t tries;
+    uint32_t bond;
+    /* as they were when the queue took it */
+    int64_t now_ms;
+    int64_t age_max_ms;
 };
 
 struct sim_delivery {
@@ -76,6 +97,8 @@ struct sim_delivery {
     struct queue_piece_range range;
     void *buffer;
     struct storage_op read;
+    struct sim_settling settling;
+    int64_t delay_max_ms; /* the longest that the deferred may have to wait, at any time they were judged */
 };
 
 struct world {
@@ -110,6 +133,8 @@ struct world {
     uint64_t refused;
     uint64_t read_back;
     uint64_t moved;
+    uint64_t received; /* reservations filled */
+    uint64_t together; /* deliveries settled with messages */
 };
 
 /* Notes that something happened. */
@@ -134,6 +159,12 @@ void receive_abandon(struct world *world);
 void receive_room(struct world *world);
 /* One small message, for a queue that is idle otherwise. */
 void receive_one(struct world *world);
+/* For messages about deliveries: begins one; takes a step, until its content is complete or it was given up;
+ * gives it up; makes its envelope, in memory that is the caller's to free. */
+bool receive_begin(struct world *world, struct sim_draft *draft, uint64_t content_max);
+bool receive_step(struct world *world, struct sim_draft *draft);
+void receive_give_up(struct world *world, struct sim_draft *draft);
+uint8_t *receive_encode(const struct oracle_message *message, struct queue_envelope *envelope);
 
 /* Takes, checks and settles. */
 void deliver_turn(struct world *world);
@@ -142,6 +173,17 @@ uint64_t deliver_next_us(const struct world *world);
 /* Gives everything that is out back as not attempted. Nothing of it is being read. */
 void deliver_abandon(struct world *world);
 uint32_t deliver_count(const struct world *world);
+/* The queue said room(). */
+void deliver_room(struct world *world);
+/* Before outcomes are judged: the options of now may count. */
+void deliver_note_delay(struct world *world, struct sim_delivery *out);
+
+/* Settles together with messages, step by step. TOGETHER_FAILED: the outcomes are still to be settled. */
+enum together { TOGETHER_WAITS, TOGETHER_TAKEN, TOGETHER_FAILED };
+enum together together_step(struct world *world, struct sim_delivery *out);
+/* Gives up what was begun. */
+void together_abandon(struct world *world, struct sim_delivery *out);
+
 /* The lane's number, from its key. */
 uint32_t deliver_lane(const struct queue_lane *lane);
 
