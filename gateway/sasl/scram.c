@@ -10,12 +10,12 @@
  */
 
 #include "gateway/sasl/sasl_inner.h"
+#include "gateway/sasl/scram_parts.h"
 #include "gateway/sasl/text.h"
 #include "proto/base64.h"
 
 #include <assert.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/mem.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -39,52 +39,6 @@ struct client_final {
     uint8_t proof[SCRAM_KEY_SIZE];
 };
 
-static void skip(struct smtp_slice *rest, uint32_t size)
-{
-    assert(size <= rest->size);
-    rest->data += size;
-    rest->size -= size;
-}
-
-static bool take_comma(struct smtp_slice *rest)
-{
-    if (rest->size == 0 || rest->data[0] != ',')
-        return false;
-    skip(rest, 1);
-    return true;
-}
-
-/* attr-val = ALPHA "=" value, value = 1*value-char: everything up to a comma or the end. */
-static bool take_attribute(struct smtp_slice *rest, char name, struct smtp_slice *value)
-{
-    if (rest->size < 3 || rest->data[0] != name || rest->data[1] != '=')
-        return false;
-    skip(rest, 2);
-    const char *comma = memchr(rest->data, ',', rest->size);
-    *value = (struct smtp_slice){rest->data, comma != NULL ? (uint32_t)(comma - rest->data) : rest->size};
-    skip(rest, value->size);
-    return value->size > 0;
-}
-
-/* Extensions that we do not know are to be ignored (RFC 5802 §5.1), as long as they have the form. */
-static bool take_extension(struct smtp_slice *rest)
-{
-    char name = rest->size > 0 ? rest->data[0] : '\0';
-    bool is_letter = (name >= 'a' && name <= 'z') || (name >= 'A' && name <= 'Z');
-    struct smtp_slice ignored;
-    return is_letter && take_attribute(rest, name, &ignored);
-}
-
-/* printable = %x21-2B / %x2D-7E */
-static bool is_nonce(struct smtp_slice nonce)
-{
-    for (uint32_t index = 0; index < nonce.size; index++) {
-        if (nonce.data[index] < 0x21 || nonce.data[index] > 0x7e || nonce.data[index] == ',')
-            return false;
-    }
-    return nonce.size > 0;
-}
-
 /* gs2-cbind-flag = ("p=" cb-name) / "n" / "y" */
 static bool take_flag(struct smtp_slice *rest, struct client_first *first)
 {
@@ -92,20 +46,21 @@ static bool take_flag(struct smtp_slice *rest, struct client_first *first)
         return false;
     first->flag = rest->data[0];
     if (first->flag == 'p')
-        return take_attribute(rest, 'p', &first->binding);
-    skip(rest, 1);
+        return scram_take_attribute(rest, 'p', &first->binding);
+    rest->data++;
+    rest->size--;
     return first->flag == 'n' || first->flag == 'y';
 }
 
 /* gs2-header = gs2-cbind-flag "," [ "a=" saslname ] "," */
 static bool take_gs2_header(struct smtp_slice *rest, struct client_first *first)
 {
-    if (!take_flag(rest, first) || !take_comma(rest))
+    if (!take_flag(rest, first) || !scram_take_comma(rest))
         return false;
     first->has_authzid = rest->size > 0 && rest->data[0] == 'a';
-    if (first->has_authzid && !take_attribute(rest, 'a', &first->authzid))
+    if (first->has_authzid && !scram_take_attribute(rest, 'a', &first->authzid))
         return false;
-    return take_comma(rest);
+    return scram_take_comma(rest);
 }
 
 /* client-first-message-bare = "n=" saslname "," "r=" c-nonce ["," extensions] */
@@ -116,11 +71,11 @@ static bool parse_client_first(struct smtp_slice message, struct client_first *f
     if (!take_gs2_header(&rest, first))
         return false;
     first->gs2_size = message.size - rest.size;
-    if (!take_attribute(&rest, 'n', &first->name) || !take_comma(&rest) ||
-        !take_attribute(&rest, 'r', &first->nonce) || !is_nonce(first->nonce))
+    if (!scram_take_attribute(&rest, 'n', &first->name) || !scram_take_comma(&rest) ||
+        !scram_take_attribute(&rest, 'r', &first->nonce) || !scram_nonce_is_valid(first->nonce))
         return false;
     while (rest.size > 0) {
-        if (!take_comma(&rest) || !take_extension(&rest))
+        if (!scram_take_comma(&rest) || !scram_take_extension(&rest))
             return false;
     }
     return true;
@@ -131,7 +86,7 @@ static bool demands_extension(struct smtp_slice message)
 {
     struct client_first first = {0};
     struct smtp_slice rest = message, ignored;
-    return take_gs2_header(&rest, &first) && take_attribute(&rest, 'm', &ignored);
+    return take_gs2_header(&rest, &first) && scram_take_attribute(&rest, 'm', &ignored);
 }
 
 /* saslname: "," is written "=2C" and "=" is written "=3D"; any other "=" is an error (RFC 5802 §5.1). */
@@ -245,16 +200,16 @@ enum sasl_result scram_client_first(struct sasl_exchange *exchange, struct smtp_
 static bool parse_client_final(struct smtp_slice message, struct client_final *final)
 {
     struct smtp_slice rest = message, proof;
-    if (!take_attribute(&rest, 'c', &final->binding) || !take_comma(&rest) ||
-        !take_attribute(&rest, 'r', &final->nonce))
+    if (!scram_take_attribute(&rest, 'c', &final->binding) || !scram_take_comma(&rest) ||
+        !scram_take_attribute(&rest, 'r', &final->nonce))
         return false;
     while (true) {
         final->without_proof = (struct smtp_slice){message.data, message.size - rest.size};
-        if (!take_comma(&rest))
+        if (!scram_take_comma(&rest))
             return false;
-        if (take_attribute(&rest, 'p', &proof))
+        if (scram_take_attribute(&rest, 'p', &proof))
             break;
-        if (!take_extension(&rest))
+        if (!scram_take_extension(&rest))
             return false;
     }
     char octets[SCRAM_KEY_SIZE];
@@ -276,21 +231,13 @@ static bool binding_matches(const struct sasl_scram *scram, const char *octets, 
     return binding == NULL || CRYPTO_memcmp(octets + scram->gs2_size, binding->data, data_size) == 0;
 }
 
-/* HMAC(key, AuthMessage), RFC 5802 §3. */
+/* HMAC(key, AuthMessage); the GS2 header is no part of that. */
 static void sign(const struct sasl_scram *scram, const uint8_t key[static SCRAM_KEY_SIZE],
                  struct smtp_slice without_proof, uint8_t signature[static SCRAM_KEY_SIZE])
 {
-    HMAC_CTX context;
-    HMAC_CTX_init(&context);
-    unsigned size = 0;
-    int good = HMAC_Init_ex(&context, key, SCRAM_KEY_SIZE, EVP_sha256(), NULL);
-    good &= HMAC_Update(&context, (const uint8_t *)scram->transcript + scram->gs2_size,
-                        scram->transcript_size - scram->gs2_size);
-    good &= HMAC_Update(&context, (const uint8_t *)",", 1);
-    good &= HMAC_Update(&context, (const uint8_t *)without_proof.data, without_proof.size);
-    good &= HMAC_Final(&context, signature, &size);
-    assert(good == 1 && size == SCRAM_KEY_SIZE);
-    HMAC_CTX_cleanup(&context);
+    struct smtp_slice openings = {scram->transcript + scram->gs2_size,
+                                  scram->transcript_size - scram->gs2_size};
+    scram_sign(key, openings, without_proof, signature);
 }
 
 /* Whether H(ClientProof XOR ClientSignature) is StoredKey. */
