@@ -46,14 +46,24 @@ struct control {
 
 /* --- Talking to workers --- */
 
-static void post_all(struct control *control, enum letter letter, void *content)
+/* Mailboxes do not stay full. */
+static void post_config(struct control *control, struct snapshot *snapshot)
 {
-    for (uint32_t i = 0; i < control->gateway.worker_count; i++)
-        for (int tries = 0; !worker_post(&control->gateway.workers[i], NULL, letter, content); tries++) {
-            if (tries == POST_TRIES)
-                break;
+    for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
+        struct worker *worker = &control->gateway.workers[i];
+        for (int tries = 0; tries < POST_TRIES && !worker_post(worker, NULL, LETTER_CONFIG, snapshot);
+             tries++)
             usleep(1000);
-        }
+    }
+}
+
+static void order_all(struct control *control, enum order order)
+{
+    for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
+        struct worker *worker = &control->gateway.workers[i];
+        for (int tries = 0; tries < POST_TRIES && !worker_order(worker, order); tries++)
+            usleep(1000);
+    }
 }
 
 static bool all_quiet(const struct control *control)
@@ -90,7 +100,7 @@ static void put_in_force(struct control *control, struct snapshot *snapshot)
     control->old = control->snapshot;
     control->snapshot = snapshot;
     control->config = snapshot->policy.config;
-    post_all(control, LETTER_CONFIG, snapshot);
+    post_config(control, snapshot);
 }
 
 /* --- Signals --- */
@@ -160,7 +170,7 @@ static void stats(struct control *control)
 static void stats_asked(struct control *control)
 {
     control->publishes++;
-    post_all(control, LETTER_PUBLISH, NULL);
+    order_all(control, ORDER_PUBLISH);
     wait_published(control);
     stats(control);
 }
@@ -183,7 +193,7 @@ static void terminate(struct control *control)
                 atomic_load_explicit(&control->gateway.connections, memory_order_relaxed));
         log_end(&line);
     }
-    post_all(control, LETTER_DRAIN, NULL);
+    order_all(control, ORDER_DRAIN);
 }
 
 static void hear_signals(struct control *control)
@@ -332,7 +342,7 @@ static int start(struct control *control, struct config *config)
 
 static void stop_workers(struct control *control)
 {
-    post_all(control, LETTER_STOP, NULL);
+    order_all(control, ORDER_STOP);
     atomic_store_explicit(&control->gateway.parting, true, memory_order_release);
     for (uint32_t i = 0; i < control->gateway.worker_count; i++) {
         pthread_join(control->gateway.workers[i].thread, NULL);
@@ -375,6 +385,7 @@ static void control_deinit(struct control *control)
     snapshot_free(control->snapshot);
     tls_tickets_free(control->tickets);
     rate_table_free(control->gateway.rates);
+    rate_table_free(control->gateway.notice_rates);
     for (uint32_t i = 0; control->gateway.workers && i < control->gateway.worker_count; i++)
         free(control->gateway.workers[i].listeners);
     free(control->gateway.workers);

@@ -26,9 +26,14 @@ void shard_retry_options(const struct config *config, struct queue_options *opti
     for (size_t i = 0; i < config->retry.schedule_count && i < QUEUE_RETRY_STEPS_MAX; i++)
         options->retry_ms[options->retry_count++] = (int64_t)config->retry.schedule_ms[i];
     options->entry_recipients = ENTRY_RECIPIENTS;
-    for (size_t i = 0; i < config->site_count; i++)
-        if (config->sites[i].recipients_per_message < options->entry_recipients)
-            options->entry_recipients = config->sites[i].recipients_per_message;
+    for (size_t i = 0; i < config->site_limits_count; i++) {
+        const struct config_limits *limits = &config->site_limits[i];
+        if (limits->recipients_per_message < options->entry_recipients)
+            options->entry_recipients = limits->recipients_per_message;
+        if (limits->recipients_per_connection > 0 &&
+            limits->recipients_per_connection < options->entry_recipients)
+            options->entry_recipients = limits->recipients_per_connection;
+    }
     options->retry_jitter_percent = config->retry.jitter_percent;
     options->age_max_ms = (int64_t)config->retry.max_age_ms;
 }

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "gateway/base/config.h"
 #include "gateway/base/log.h"
 #include "gateway/base/table.h"
 #include "gateway/net/tls.h"
+#include "gateway/outbound/classes.h"
 #include "gateway/sasl/senders.h"
 #include "gateway/sasl/users.h"
 
@@ -18,20 +21,22 @@ struct snapshot_core {
     unsigned references;
     struct config *config;
     struct tls_server **tls; /* one for each listener */
+    struct tls_client *client;
+    struct classes *classes;
 };
 
-enum part_kind { PART_USERS, PART_SENDERS, PART_RECIPIENTS };
+enum part_kind { PART_USERS, PART_SENDERS, PART_ROUTES, PART_PASSWORDS, PART_RECIPIENTS };
 
 /* One file, as it was when it was read; shared by the snapshots until it changes. */
 struct snapshot_part {
     unsigned references;
     enum part_kind kind;
-    void *object; /* struct users, senders or table; NULL: the file cannot be read */
+    void *object; /* struct users, senders or table; NULL: there is no file, or it cannot be read */
     struct table_stamp stamp;
     bool has_stamp; /* there was a file */
 };
 
-enum { FIRST_LIST = 2 }; /* parts before it: users, senders */
+enum { FIRST_LIST = PART_RECIPIENTS }; /* one of each kind, then the lists of recipients */
 
 /* --- Parts --- */
 
@@ -40,11 +45,50 @@ static size_t part_count(const struct config *config)
     return FIRST_LIST + config->recipients_count;
 }
 
+static enum part_kind kind_of(size_t index)
+{
+    return index < FIRST_LIST ? (enum part_kind)index : PART_RECIPIENTS;
+}
+
 static const char *part_path(const struct config *config, size_t index)
 {
-    if (index < FIRST_LIST)
-        return index == PART_USERS ? config->auth.users : config->auth.senders;
+    switch (kind_of(index)) {
+    case PART_USERS:
+        return config->auth.users;
+    case PART_SENDERS:
+        return config->auth.senders;
+    case PART_ROUTES:
+        return config->route_file;
+    case PART_PASSWORDS:
+        return config->outbound.passwords;
+    case PART_RECIPIENTS:
+        break;
+    }
     return config->recipients[index - FIRST_LIST].file;
+}
+
+static int load_routes(const char *path, struct table **table, char *error, size_t error_size)
+{
+    int result = table_load(path, TABLE_PAIRS, table, error, error_size);
+    if (result == 0)
+        result = routes_check(*table, path, error, error_size);
+    if (result < 0) {
+        table_free(*table);
+        *table = NULL;
+    }
+    return result;
+}
+
+/* Whoever can read the file can log in as us elsewhere. */
+static int load_passwords(const char *path, struct table **table, char *error, size_t error_size)
+{
+    struct stat file;
+    if (stat(path, &file) == 0 && (file.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        snprintf(error, error_size,
+                 "%s: can be read or written by others than its owner; would be right: mode 600", path);
+        return -EPERM;
+    }
+    return table_load(path, TABLE_PAIRS, table, error, error_size);
 }
 
 static int load(struct snapshot_part *part, const char *path, char *error, size_t error_size)
@@ -61,6 +105,14 @@ static int load(struct snapshot_part *part, const char *path, char *error, size_
     case PART_SENDERS:
         result = senders_load(path, &senders, error, error_size);
         part->object = senders;
+        break;
+    case PART_ROUTES:
+        result = load_routes(path, &table, error, error_size);
+        part->object = table;
+        break;
+    case PART_PASSWORDS:
+        result = load_passwords(path, &table, error, error_size);
+        part->object = table;
         break;
     case PART_RECIPIENTS:
         result = table_load(path, TABLE_ADDRESSES, &table, error, error_size);
@@ -79,6 +131,8 @@ static void unload(const struct snapshot_part *part)
     case PART_SENDERS:
         senders_free(part->object);
         break;
+    case PART_ROUTES:
+    case PART_PASSWORDS:
     case PART_RECIPIENTS:
         table_free(part->object);
         break;
@@ -134,8 +188,9 @@ static bool has_changed(const struct snapshot_part *part, const char *path)
     return has_stamp != part->has_stamp || (has_stamp && !table_stamp_equals(&stamp, &part->stamp));
 }
 
-/* The part for the next snapshot. Users whose file has become unreadable go on as they were: a slip of the
- * pen must not lock everybody out. Lists do not: who is new in them would be refused for good. */
+/* The part for the next snapshot. Users, routes and passwords whose file has become unreadable go on as they
+ * were: a slip of the pen must not lock everybody out, nor send mail another way. Lists do not: who is new in
+ * them would be refused for good. */
 static struct snapshot_part *part_renew(struct snapshot_part *part, const char *path, struct log_writer *log)
 {
     if (path == NULL || !has_changed(part, path)) {
@@ -143,7 +198,8 @@ static struct snapshot_part *part_renew(struct snapshot_part *part, const char *
         return part;
     }
     struct snapshot_part *renewed = part_new(part->kind, path, log);
-    if (renewed == NULL || renewed->object != NULL || part->kind != PART_USERS)
+    bool is_kept = part->kind == PART_USERS || part->kind == PART_ROUTES || part->kind == PART_PASSWORDS;
+    if (renewed == NULL || renewed->object != NULL || !is_kept)
         return renewed;
     part->stamp = renewed->stamp;
     part->has_stamp = renewed->has_stamp;
@@ -160,6 +216,8 @@ static void core_free(struct snapshot_core *core)
     for (size_t i = 0; core->tls != NULL && i < core->config->listener_count; i++)
         tls_server_free(core->tls[i]);
     free(core->tls);
+    tls_client_free(core->client);
+    classes_free(core->classes);
     free(core);
 }
 
@@ -198,6 +256,27 @@ static int make_tls(struct snapshot_core *core, struct tls_tickets *tickets, cha
     return 0;
 }
 
+/* What we are to next hops, and what their replies mean. Where no CAs are installed nothing is verified, and
+ * a route that demands it says so. */
+static int make_outbound(struct snapshot_core *core, char *error, size_t error_size)
+{
+    const struct config *config = core->config;
+    const char *ca_file = config->outbound.ca_file;
+    const struct tls_client_options options = {
+        .ca_file = ca_file,
+        .verify_possible = ca_file != NULL || access(TLS_SYSTEM_CA_FILE, R_OK) == 0,
+        .version_min = config->outbound.version_min,
+        .certificate = config->outbound.certificate,
+        .private_key = config->outbound.private_key,
+    };
+    const int result = tls_client_new(&options, &core->client, error, error_size);
+    if (result < 0)
+        return result;
+    if (config->outbound.classes != NULL)
+        return classes_load(config->outbound.classes, &core->classes, error, error_size);
+    return classes_new(&core->classes);
+}
+
 /* On failure the configuration is still the caller's. */
 static int core_new(struct config *config, struct tls_tickets *tickets, struct snapshot_core **out,
                     char *error, size_t error_size)
@@ -212,6 +291,8 @@ static int core_new(struct config *config, struct tls_tickets *tickets, struct s
     core->tls = calloc(config->listener_count, sizeof(struct tls_server *));
     if (core->tls != NULL)
         result = make_tls(core, tickets, error, error_size);
+    if (result == 0)
+        result = make_outbound(core, error, error_size);
     if (result == 0)
         *out = core;
     else
@@ -242,6 +323,15 @@ static struct snapshot *assemble(struct snapshot_core *core, struct snapshot_par
                 .users = parts[PART_USERS]->object,
                 .senders = parts[PART_SENDERS]->object,
                 .recipients = tables,
+                .routes = {core->config, parts[PART_ROUTES]->object},
+            },
+        .outbound =
+            {
+                .config = core->config,
+                .routes = {core->config, parts[PART_ROUTES]->object},
+                .tls = core->client,
+                .passwords = parts[PART_PASSWORDS]->object,
+                .classes = core->classes,
             },
         .core = core,
         .parts = parts,
@@ -255,11 +345,6 @@ static void drop_parts(struct snapshot_part **parts, size_t count)
     for (size_t i = 0; i < count; i++)
         part_drop(parts[i]);
     free(parts);
-}
-
-static enum part_kind kind_of(size_t index)
-{
-    return index < FIRST_LIST ? (enum part_kind)index : PART_RECIPIENTS;
 }
 
 int snapshot_new(struct config *config, struct tls_tickets *tickets, struct log_writer *log,
@@ -276,14 +361,21 @@ int snapshot_new(struct config *config, struct tls_tickets *tickets, struct log_
         parts[i] = part_new(kind_of(i), part_path(config, i), log);
         is_complete = parts[i] != NULL;
     }
-    *snapshot = is_complete ? assemble(core, parts) : NULL;
+    const bool has_routes = is_complete && (config->route_file == NULL || parts[PART_ROUTES]->object != NULL);
+    *snapshot = has_routes ? assemble(core, parts) : NULL;
     if (*snapshot != NULL)
         return 0;
     if (parts != NULL)
         drop_parts(parts, count);
     core_free(core);
-    snprintf(error, error_size, "out of memory");
-    return -ENOMEM;
+    if (!is_complete || has_routes) {
+        snprintf(error, error_size, "out of memory");
+        return -ENOMEM;
+    }
+    struct table *routes = NULL; /* once more, for the reason */
+    const int refused = load_routes(config->route_file, &routes, error, error_size);
+    table_free(routes);
+    return refused < 0 ? refused : -EAGAIN;
 }
 
 static bool any_changed(const struct snapshot *snapshot)

@@ -20,6 +20,7 @@ enum {
     HASHER_THREADS = 2,
     HASHER_QUEUE_MAX = 256, /* logins that wait: at some milliseconds each, for a second or two */
     RATE_ENTRIES_MIN = 1 << 14,
+    NOTICE_RATE_ENTRIES = 1 << 12,
     RATE_ENTRIES_MAX = 1 << 20,
 };
 
@@ -183,5 +184,7 @@ int start_make_shared(struct gateway *gateway, const struct config *config)
         getrandom(gateway->server_secret, SASL_SECRET_SIZE, 0) != SASL_SECRET_SIZE)
         return -errno;
     int error = rate_table_new(entries, seed, &gateway->rates);
+    if (!error)
+        error = rate_table_new(NOTICE_RATE_ENTRIES, ~seed, &gateway->notice_rates);
     return error ? error : hasher_new(HASHER_THREADS, HASHER_QUEUE_MAX, &gateway->hasher);
 }

@@ -9,6 +9,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/panic.h"
+#include "gateway/outbound/hop_query.h"
 
 enum {
     MAILBOX_SIZE = 1 << 14,
@@ -31,14 +32,17 @@ bool worker_post(struct worker *worker, struct worker *self, enum letter letter,
 {
     uintptr_t value = (uintptr_t)content;
     assert((value & LETTER_MASK) == 0);
-    /* A ring holds no NULL: letters without content carry a bit of their own. */
     value |= (uintptr_t)letter;
-    if (!content)
-        value |= (uintptr_t)1 << (LETTER_BITS + 1);
+    assert(value != 0); /* a ring holds no NULL */
     if (!ring_push(&worker->mailbox, (void *)value))
         return false;
     loop_wake(worker->loop, self ? self->loop : NULL);
     return true;
+}
+
+bool worker_order(struct worker *worker, enum order order)
+{
+    return worker_post(worker, NULL, LETTER_ORDER, (void *)((uintptr_t)order << LETTER_BITS));
 }
 
 static struct shard *shard_of(const struct gateway *gateway, const struct queue *queue)
@@ -65,6 +69,22 @@ static void worker_adopt(struct worker *worker, const struct snapshot *snapshot)
 static void worker_drain(struct worker *worker);
 static void worker_publish(struct worker *worker);
 
+static void obey(struct worker *worker, enum order order)
+{
+    switch (order) {
+    case ORDER_PUBLISH:
+        worker_publish(worker);
+        atomic_fetch_add_explicit(&worker->published, 1, memory_order_release);
+        break;
+    case ORDER_DRAIN:
+        worker_drain(worker);
+        break;
+    case ORDER_STOP:
+        worker->stopping = true;
+        break;
+    }
+}
+
 static void read_letter(struct worker *worker, uintptr_t value)
 {
     void *content = (void *)(value & ~(uintptr_t)LETTER_MASK);
@@ -83,18 +103,17 @@ static void read_letter(struct worker *worker, uintptr_t value)
     case LETTER_CONFIG:
         worker_adopt(worker, content);
         break;
-    case LETTER_PUBLISH:
-        worker_publish(worker);
-        atomic_fetch_add_explicit(&worker->published, 1, memory_order_release);
-        break;
-    case LETTER_DRAIN:
-        worker_drain(worker);
-        break;
-    case LETTER_STOP:
-        worker->stopping = true;
+    case LETTER_ORDER:
+        obey(worker, (enum order)(value >> LETTER_BITS));
         break;
     case LETTER_CHECKED:
         inbound_password_checked(&worker->inbound, content);
+        break;
+    case LETTER_ASK:
+        hop_query_serve(&worker->outbound, content);
+        break;
+    case LETTER_ANSWER:
+        hop_query_answered(content);
         break;
     }
 }
@@ -129,6 +148,7 @@ static void on_room(void *context)
 {
     struct worker *worker = context;
     inbound_room(&worker->inbound);
+    report_pump(&worker->outbound);
 }
 
 static const char *state_text(enum queue_state state)
@@ -208,6 +228,40 @@ static bool hand_over(void *context, uint32_t site_index, struct queue_delivery 
         return false;
     COUNTER_ADD(&worker->counters, handoffs_sent, 1);
     return true;
+}
+
+static bool hand_to(void *context, uint32_t index, struct queue_delivery *delivery)
+{
+    struct worker *worker = context;
+    assert(index < worker->gateway->worker_count && index != worker->index);
+    if (!worker_post(&worker->gateway->workers[index], worker, LETTER_DELIVER, delivery))
+        return false;
+    COUNTER_ADD(&worker->counters, handoffs_sent, 1);
+    return true;
+}
+
+/* To the one whose resolver is asked, or back to the one that asks. */
+static void send_query(void *context, struct hop_query *query)
+{
+    struct worker *worker = context;
+    struct worker *workers = worker->gateway->workers;
+    bool is_answer = query->worker == worker->index;
+    struct worker *to = is_answer ? query->asker->options.context : &workers[query->worker];
+    if (worker_post(to, worker, is_answer ? LETTER_ANSWER : LETTER_ASK, query))
+        return;
+    query->next = worker->unsent;
+    worker->unsent = query;
+}
+
+static void send_queries_again(struct worker *worker)
+{
+    struct hop_query *query = worker->unsent;
+    worker->unsent = NULL;
+    while (query) {
+        struct hop_query *next = query->next;
+        send_query(worker, query);
+        query = next;
+    }
 }
 
 static bool is_local(void *context, const struct queue *queue)
@@ -297,7 +351,8 @@ static const struct listener_handler listener_handler = {on_accept, on_exhausted
 static void worker_adopt(struct worker *worker, const struct snapshot *snapshot)
 {
     const struct config *config = snapshot->policy.config;
-    if (outbound_set_config(&worker->outbound, config) < 0)
+    bool is_new_config = config != worker->snapshot->policy.config;
+    if (outbound_set_policy(&worker->outbound, &snapshot->outbound, is_new_config) < 0)
         panic("no memory to take over a new configuration");
     inbound_set_policy(&worker->inbound, &snapshot->policy);
     struct queue_options options = {0};
@@ -418,8 +473,8 @@ static void drain_on(struct worker *worker)
         worker->drain_until_us = UINT64_MAX;
         outbound_stop(&worker->outbound);
     }
-    bool quiet =
-        outbound_session_count(&worker->outbound) == 0 && deliveries_out(worker) == 0 && !worker->homeless;
+    bool quiet = outbound_is_quiet(&worker->outbound) && deliveries_out(worker) == 0 && !worker->homeless &&
+                 !worker->unsent;
     atomic_store_explicit(&worker->quiet, quiet, memory_order_release);
 }
 
@@ -441,6 +496,8 @@ static void on_turn(struct loop_hook *hook)
     struct worker *worker = (struct worker *)(void *)((char *)hook - offsetof(struct worker, hook));
     if (worker->homeless)
         homeless_again(worker);
+    if (worker->unsent)
+        send_queries_again(worker);
     drive_queues(worker);
     atomic_store_explicit(&worker->sessions, inbound_session_count(&worker->inbound), memory_order_relaxed);
     if (worker->drain_until_us)
@@ -511,7 +568,7 @@ static int worker_open(struct worker *worker)
     inbound_init(&worker->inbound, &inbound);
     struct outbound_options outbound = {
         .loop = worker->loop,
-        .config = config,
+        .policy = &worker->snapshot->outbound,
         .log = worker->log,
         .counters = &worker->counters,
         .pool = &worker->pool,
@@ -520,8 +577,12 @@ static int worker_open(struct worker *worker)
         .context = worker,
         .send_home = send_home,
         .hand_over = hand_over,
+        .hand_to = hand_to,
+        .ask = send_query,
+        .answer = send_query,
         .is_local = is_local,
         .read_piece = read_piece,
+        .notice_rates = worker->gateway->notice_rates,
     };
     return outbound_init(&worker->outbound, &outbound);
 }

@@ -31,10 +31,17 @@ enum letter {
     LETTER_HOME,    /* struct queue_delivery: of this worker, with its outcomes */
     LETTER_ACCEPT,  /* a connected socket and its listener's number, no pointer */
     LETTER_CONFIG,  /* struct snapshot: adopt it */
-    LETTER_PUBLISH, /* bring the counters up to date */
-    LETTER_DRAIN,   /* take nothing new, end what is open */
-    LETTER_STOP,    /* write what is pending, then leave the loop */
+    LETTER_ORDER,   /* an enum order, no pointer: see worker_order */
     LETTER_CHECKED, /* struct hasher_job: a password was checked */
+    LETTER_ASK,     /* struct hop_query: ask the DNS */
+    LETTER_ANSWER,  /* struct hop_query: what it said */
+};
+
+/* What the control thread wants. */
+enum order {
+    ORDER_PUBLISH, /* bring the counters up to date */
+    ORDER_DRAIN,   /* take nothing new, end what is open */
+    ORDER_STOP,    /* write what is pending, then leave the loop */
 };
 
 struct worker_listener {
@@ -64,7 +71,7 @@ struct worker {
     struct ring mailbox;
     _Atomic uint32_t sessions;                /* open inbound ones; relaxed, a hint for balancing */
     _Atomic(const struct snapshot *) adopted; /* release; the control thread's acquire frees older ones */
-    _Atomic uint32_t published;               /* LETTER_PUBLISH answered; release */
+    _Atomic uint32_t published;               /* ORDER_PUBLISH answered; release */
     _Atomic bool quiet;                       /* draining is over; release */
     _Atomic bool ready;                       /* takes connections; release */
     _Atomic int start_error;                  /* negative errno, before ready */
@@ -76,6 +83,7 @@ struct worker {
     struct loop_hook hook;
     const struct snapshot *snapshot;
     struct queue_delivery *homeless; /* deliveries whose home mailbox was full */
+    struct hop_query *unsent;        /* queries, asked or answered, for which a mailbox was full */
     int64_t next_tick_ms;
     uint64_t drain_until_us; /* 0: not draining */
     bool draining_out;       /* inbound is done, outbound is ending */
@@ -93,8 +101,9 @@ struct gateway {
     _Atomic bool given_up;        /* the start failed: threads end; relaxed */
     _Atomic bool parting;         /* the last letter is sent: rings may be freed; release */
     uint64_t start_wall_ms;
-    struct rate_table *rates; /* what clients did in the last minute */
-    struct hasher *hasher;    /* checks passwords */
+    struct rate_table *rates;        /* what clients did in the last minute */
+    struct rate_table *notice_rates; /* notices sent in the last minute */
+    struct hasher *hasher;           /* checks passwords */
     uint8_t server_secret[SASL_SECRET_SIZE];
 };
 
@@ -105,3 +114,6 @@ int worker_start(struct worker *worker, const struct snapshot *snapshot) __attri
  * thread. False: the mailbox is full. */
 bool worker_post(struct worker *worker, struct worker *self, enum letter letter, void *content)
     __attribute__((warn_unused_result));
+
+/* The same for an order. */
+bool worker_order(struct worker *worker, enum order order) __attribute__((warn_unused_result));

@@ -49,12 +49,3 @@ ptrdiff_t config_recipients_find(const struct config *config, const char *domain
     assert(index < config->recipients_count);
     return (ptrdiff_t)index;
 }
-
-const struct config_route *config_route_find(const struct config *config, const char *domain, size_t size)
-{
-    bool is_star = size == 1 && domain[0] == '*'; /* a pattern, not a domain */
-    uint32_t index;
-    if (!is_star && domain_table_find(&config->inner->routes, domain, size, &index))
-        return &config->routes[index];
-    return config->inner->default_route;
-}

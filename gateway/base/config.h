@@ -78,29 +78,35 @@ struct config_listener {
     uint32_t greeting_delay_ms; /* a client that speaks before the greeting is turned away; 0: no wait */
 };
 
-/* A host of a site, in the order in which hosts are tried. */
-struct config_host {
-    const char *name; /* as written: an address or a name; without brackets, scheme and port */
-    uint16_t port;
-    const struct sockaddr_storage *addresses; /* port included; looked up when the file was read */
-    size_t address_count;                     /* at least 1 */
+/* TLS on the way to a next hop. */
+enum config_security {
+    CONFIG_SECURITY_NONE,    /* never asked for */
+    CONFIG_SECURITY_MAY,     /* where it is offered, and in the clear where it fails (RFC 7435) */
+    CONFIG_SECURITY_ENCRYPT, /* nothing is sent without it */
+    CONFIG_SECURITY_VERIFY,  /* nor to a host whose certificate does not name it */
+    CONFIG_SECURITY_UNSET,   /* not said: MAY, unless somebody else says otherwise */
 };
 
-/* A list of hosts that mail is sent to, with its limits. Routes with the same list share one site. */
-struct config_site {
-    const char *name; /* the first host, with its port unless that is 25: what `site` sections call it */
-    uint32_t index;   /* 0 … site_count - 1 */
-    const struct config_host *hosts;
-    size_t host_count;                /* at least 1 */
-    uint32_t connections;             /* at most, at a time, over all workers */
-    uint32_t messages_per_connection; /* 0: no limit */
-    uint32_t recipients_per_message;  /* in one transaction */
+/* A `site` section: limits for what its title covers, with what it leaves out taken from "default". 0 in a
+   number: no limit. */
+struct config_limits {
+    const char *pattern;  /* "default"; a site's name, like "google.com" or "relay.example.net:587"; or hosts:
+                             "mx.example.com", or ".example.com" for it and all below. In lower case but for
+                             the path of a socket */
+    uint32_t index;       /* among all sections; "default" is 0, given or not */
+    uint32_t connections; /* at a time, to all hosts together, over all workers; at least 1 */
+    uint32_t connections_per_host;
+    uint32_t connections_per_second; /* new ones */
+    uint32_t messages_per_second;
+    uint32_t messages_per_minute;
+    uint32_t messages_per_hour;
+    uint32_t messages_per_connection;
+    uint32_t recipients_per_connection;
+    uint32_t recipients_per_message; /* in one transaction; at least 1 */
+    enum config_security tls;        /* UNSET: not said */
 };
 
-struct config_route {
-    const char *pattern; /* "example.com", ".example.com" or "*", in lower case */
-    const struct config_site *site;
-};
+struct destination;
 
 /* Who may be written to within a domain: an address that is not in the file is refused at RCPT. */
 struct config_recipients {
@@ -175,10 +181,11 @@ struct config {
     const struct config_listener *listeners;
     size_t listener_count; /* at least 1 */
 
-    const struct config_route *routes;
-    size_t route_count;
-    const struct config_site *sites;
-    size_t site_count;
+    const struct config_limits *site_limits; /* by index; ask config_limits_find() */
+    size_t site_limits_count;                /* at least 1 */
+    const struct destination *destinations;  /* of all routes, by index; ask routes_find() (base/routes.h) */
+    size_t destination_count;
+    const char *route_file; /* absolute path of more routes (base/routes.h); NULL: none */
 
     struct {
         const char *const *certificates; /* absolute paths of PEM files, each with its chain */
@@ -210,8 +217,31 @@ struct config {
         const uint64_t *schedule_ms; /* wait after attempt 1, 2, …; the last one repeats */
         size_t schedule_count;       /* at least 1 */
         uint64_t max_age_ms;
-        uint32_t jitter_percent; /* of each wait, to either side */
+        uint32_t jitter_percent;   /* of each wait, to either side */
+        uint64_t delay_warning_ms; /* when a sender is told that a message still waits; 0: never */
     } retry;
+
+    struct {
+        const char *passwords;   /* file of logins at next hops, "HOST[:PORT] USER PASSWORD"; NULL: none */
+        const char *ca_file;     /* PEM file of who may sign a server's certificate; NULL: the system's */
+        const char *certificate; /* PEM file with its chain, shown to servers that ask; NULL: none */
+        const char *private_key; /* given exactly when `certificate` is */
+        uint16_t version_min;    /* 0x0301 (TLS 1.0) to 0x0304 (TLS 1.3), as on the wire */
+        const char *classes;     /* file of what replies mean; NULL: what is built in */
+    } outbound;
+
+    struct {
+        const char *postmaster; /* address in From of notices */
+        uint32_t per_minute;    /* notices in all; beyond, failures are only logged; 0: no limit */
+        uint32_t per_address_per_minute;
+        uint64_t content_max_bytes; /* of a larger message, only the header is returned */
+    } notices;
+
+    struct {
+        const struct sockaddr_storage *servers; /* recursive name servers with their ports, in order */
+        size_t server_count;                    /* 0: those of /etc/resolv.conf; 8 at most */
+        bool trust_ad; /* the servers validate (DNSSEC), and nobody can change what they say on its way */
+    } dns;
 
     struct {
         uint64_t memory_bytes;
@@ -249,8 +279,8 @@ int config_load_text(const char *name, const char *text, struct config **config,
 void config_free(struct config *config);
 
 /* Checks what depends on this machine rather than on the file: the user exists, the log's folder too, and the
-   files of tls, auth and recipients can be read by who asks. What is in them is for their readers to judge.
-   0 or -EINVAL with the reason. For `-t` and for start. */
+   files that it names can be read by who asks, outbound.passwords by nobody else but its owner. What is in
+   them is for their readers to judge. 0 or -EINVAL with the reason. For `-t` and for start. */
 int config_check_machine(const struct config *config, struct config_error *error)
     __attribute__((warn_unused_result));
 
@@ -286,6 +316,9 @@ const char *config_rule_name(enum config_rule rule) __attribute__((returns_nonnu
    the snapshot holds it, however it was written. Without case; constant time for a number of labels. */
 bool config_relay_domain(const struct config *config, const char *domain, size_t size);
 
-/* The route for mail to this domain: the exact name, else the longest ".parent" (which also covers the parent
-   itself), else "*", else NULL. As config_relay_domain(). */
-const struct config_route *config_route_find(const struct config *config, const char *domain, size_t size);
+/* The limits of a site: the section that is named as the site is; else the longest that covers every one of
+   its hosts; else "default". Names in lower case, as those of a struct destination and of the DNS's keys are;
+   a socket's by its path. Never NULL. Constant time for a number of labels and hosts; any thread. */
+const struct config_limits *config_limits_find(const struct config *config, const char *site_name,
+                                               const char *const *hosts, size_t host_count)
+    __attribute__((returns_nonnull));

@@ -9,6 +9,7 @@
 
 #include "gateway/base/config.h"
 #include "gateway/base/config_key.h"
+#include "gateway/base/destination.h"
 #include "gateway/base/domain_table.h"
 
 /* A place in a file. `line` 0: the value is a default. */
@@ -42,7 +43,9 @@ struct config_inner {
     struct ip_network *networks;
     size_t network_count;
     struct domain_table relay_domains;
-    struct domain_table routes;
+    struct domain_table routes; /* from patterns, also "*" and "from:...", to the index of a destination */
+    bool has_sender_routes;
+    struct domain_table sites; /* from titles to the index of their limits */
     struct domain_table recipients;
     struct origin *recipients_origins; /* their sections */
     struct named_files certificates;
@@ -51,7 +54,7 @@ struct config_inner {
     size_t client_name_count;
     struct fingerprint *fingerprints; /* of the same */
     size_t fingerprint_count;
-    const struct config_route *default_route; /* "*"; NULL: none */
+    struct sockaddr_storage *nameservers; /* of dns.servers */
 };
 
 struct listener_draft {
@@ -71,18 +74,16 @@ struct recipients_draft {
 struct route_draft {
     const char *pattern;
     struct origin origin;
-    struct config_host *hosts;
-    size_t host_count;
+    uint16_t weights[DESTINATION_HOSTS_MAX];
+    size_t weight_count;
+    enum config_security tls;
+    struct destination destination; /* when the section has ended */
 };
 
-enum { SITE_VALUE_UNSET = UINT32_MAX };
-
 struct site_draft {
-    const char *name;
+    struct config_limits limits;
     struct origin origin;
-    uint32_t connections;
-    uint32_t messages_per_connection;
-    uint32_t recipients_per_message;
+    bool is_given[CONFIG_KEYS_MAX]; /* by key; false: to be taken from "default" */
 };
 
 /* A domain of relay.domains as it was written, until the table is made. */
@@ -100,6 +101,7 @@ struct config_loader {
     size_t listener_count;
     struct route_draft *routes;
     size_t route_count;
+    struct destination_text *destination; /* of the route that is being read */
     struct site_draft *sites;
     size_t site_count;
     struct domain_draft *domains;
@@ -156,11 +158,28 @@ const char *config_copy_pattern(struct config *config, const char *text);
 int config_refuse(struct config_loader *loader, const struct config_key *key, const char *text,
                   const char *what);
 
-/* Takes one value of a list. (config_list.c, and config_host.c for hosts) */
+/* Takes one value of a list. (config_list.c) */
 int config_add_value(struct config_loader *loader, const struct config_key *key, void *structure,
                      const char *text) __attribute__((warn_unused_result));
-int config_add_host(struct config_loader *loader, const struct config_key *key, struct route_draft *draft,
-                    const char *text) __attribute__((warn_unused_result));
+
+/* A `route` section from its begin to its place in the snapshot, with the lists in it. Names of hosts are
+   looked up, which may take long. (config_destination.c) */
+struct route_draft *config_begin_route(struct config_loader *loader, const char *pattern,
+                                       struct origin origin) __attribute__((returns_nonnull));
+int config_add_destination(struct config_loader *loader, const struct config_key *key, const char *text)
+    __attribute__((warn_unused_result));
+int config_add_tls_name(struct config_loader *loader, const struct config_key *key, const char *text)
+    __attribute__((warn_unused_result));
+int config_add_weight(struct config_loader *loader, const struct config_key *key, struct route_draft *draft,
+                      const char *text) __attribute__((warn_unused_result));
+int config_end_route(struct config_loader *loader, struct route_draft *draft, const struct origin *origins)
+    __attribute__((warn_unused_result));
+int config_finish_routes(struct config_loader *loader) __attribute__((warn_unused_result));
+
+/* The same for a `site` section; begin says what is wrong with the title: NULL. (config_limits.c) */
+struct site_draft *config_begin_site(struct config_loader *loader, const char *title, struct origin origin);
+void config_end_site(struct site_draft *draft, const struct origin *origins);
+int config_finish_sites(struct config_loader *loader) __attribute__((warn_unused_result));
 
 /* Reads one value of `key` into `structure` (the draft of a titled section, or the config). A list takes its
    values one by one. 0 or -EINVAL, reported. (config_value.c) */

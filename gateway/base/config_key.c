@@ -76,7 +76,8 @@ bool config_key_needs_value(const struct config_key *key)
     switch (key->kind) {
     case KIND_BINDS:
     case KIND_SCHEDULE:
-    case KIND_HOSTS:
+    case KIND_DESTINATIONS:
+    case KIND_WEIGHTS:
     case KIND_CERTIFICATES:
     case KIND_PRIVATE_KEYS:
     case KIND_MECHANISMS:

@@ -21,29 +21,35 @@ enum config_kind {
     KIND_HOSTNAME,
     KIND_PATH,
     KIND_LOG_DESTINATION,
+    KIND_MAILBOX,
     KIND_DELIMITER,  /* char */
     KIND_SWITCH,     /* bool; from here on: one of some words (config_word.c) */
     KIND_NEWLINES,   /* bool */
-    KIND_LOG_FORMAT, /* an enum, as the next four */
+    KIND_LOG_FORMAT, /* an enum, as the next five */
     KIND_LOG_LEVEL,
     KIND_TLS,
     KIND_AUTH,
     KIND_CERTIFICATE,
-    KIND_TLS_VERSION,  /* uint16_t */
-    KIND_COUNT,        /* uint32_t */
-    KIND_PERCENT,      /* uint32_t */
-    KIND_SIZE,         /* uint64_t, bytes */
-    KIND_SEGMENT_SIZE, /* the same, whole pages */
-    KIND_SPAN_US32,    /* uint32_t, microseconds */
-    KIND_SPAN_MS32,    /* uint32_t, milliseconds */
-    KIND_SPAN_MS64,    /* uint64_t, milliseconds */
-    KIND_FREE_DISK,    /* a percentage or a size */
-    KIND_BINDS,        /* from here on: lists, taken value by value */
+    KIND_SECURITY,
+    KIND_TLS_VERSION,        /* uint16_t */
+    KIND_CLIENT_TLS_VERSION, /* uint16_t */
+    KIND_COUNT,              /* uint32_t */
+    KIND_PERCENT,            /* uint32_t */
+    KIND_SIZE,               /* uint64_t, bytes */
+    KIND_SEGMENT_SIZE,       /* the same, whole pages */
+    KIND_SPAN_US32,          /* uint32_t, microseconds */
+    KIND_SPAN_MS32,          /* uint32_t, milliseconds */
+    KIND_SPAN_MS64,          /* uint64_t, milliseconds */
+    KIND_FREE_DISK,          /* a percentage or a size */
+    KIND_BINDS,              /* from here on: lists, taken value by value */
     KIND_NETWORKS,
     KIND_PROXY_NETWORKS,
     KIND_DOMAINS,
     KIND_SCHEDULE,
-    KIND_HOSTS,
+    KIND_DESTINATIONS,
+    KIND_WEIGHTS,
+    KIND_TLS_NAMES,
+    KIND_NAMESERVERS,
     KIND_CERTIFICATES,
     KIND_PRIVATE_KEYS,
     KIND_CLIENT_CERTIFICATES,
@@ -65,7 +71,7 @@ struct config_key {
 
 extern const struct config_key config_keys[];
 extern const size_t config_key_count;
-enum { CONFIG_KEYS_MAX = 96 }; /* upper bound of config_key_count */
+enum { CONFIG_KEYS_MAX = 128 }; /* upper bound of config_key_count */
 
 const char *config_section_name(enum config_section section);
 bool config_section_has_title(enum config_section section);
@@ -84,7 +90,7 @@ static inline bool config_kind_is_list(enum config_kind kind)
 /* Is there a key of that name in any section? */
 bool config_name_is_key(const char *name);
 
-/* The value of a word, for the kinds that are words; false when there is no such word. */
+/* The value of a word, for the kinds that are words; false when there is no such word. Any thread. */
 bool config_word_find(enum config_kind kind, const char *word, uint32_t *value);
 
 /* The word of that value, which is one of the kind's. */

@@ -120,6 +120,31 @@ static int add_wait(struct config_loader *loader, const struct config_key *key, 
     return 0;
 }
 
+/* IPv6 may stand without brackets when no port follows. */
+static int add_nameserver(struct config_loader *loader, const struct config_key *key, const char *text)
+{
+    enum { DNS_PORT = 53, NAMESERVERS_MAX = 8 };
+    struct config *config = loader->config;
+    struct sockaddr_storage address;
+    if (parse_ip(text, DNS_PORT, &address) < 0) {
+        char host[INET6_ADDRSTRLEN + 1];
+        uint16_t port;
+        if (parse_host_port(text, DNS_PORT, host, sizeof(host), &port) < 0 ||
+            parse_ip(host, port, &address) < 0)
+            return config_refuse(loader, key, text, "is not an IP address with a port from 1 to 65535");
+    }
+    size_t count = config->dns.server_count;
+    if (count == NAMESERVERS_MAX)
+        return config_refuse(loader, key, text, "is the 9th name server, 8 are allowed");
+    struct sockaddr_storage *servers =
+        config_grow(config, config->inner->nameservers, count, sizeof(*servers));
+    servers[count] = address;
+    config->inner->nameservers = servers;
+    config->dns.servers = servers;
+    config->dns.server_count++;
+    return 0;
+}
+
 static int add_file(struct config_loader *loader, const struct config_key *key, struct named_files *list,
                     const char *text)
 {
@@ -211,8 +236,14 @@ int config_add_value(struct config_loader *loader, const struct config_key *key,
         return add_domain(loader, key, text);
     case KIND_SCHEDULE:
         return add_wait(loader, key, text);
-    case KIND_HOSTS:
-        return config_add_host(loader, key, structure, text);
+    case KIND_DESTINATIONS:
+        return config_add_destination(loader, key, text);
+    case KIND_WEIGHTS:
+        return config_add_weight(loader, key, structure, text);
+    case KIND_TLS_NAMES:
+        return config_add_tls_name(loader, key, text);
+    case KIND_NAMESERVERS:
+        return add_nameserver(loader, key, text);
     case KIND_CERTIFICATES:
         return add_file(loader, key, &inner->certificates, text);
     case KIND_PRIVATE_KEYS:

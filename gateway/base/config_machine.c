@@ -86,6 +86,15 @@ static int check_files(const struct config *config, struct config_error *error)
         const char *path;
         struct origin origin;
     } files[] = {
+        {"route_file", config->route_file, config_origin(config, SECTION_ROOT, "route_file")},
+        {"outbound.passwords", config->outbound.passwords,
+         config_origin(config, SECTION_OUTBOUND, "passwords")},
+        {"outbound.ca_file", config->outbound.ca_file, config_origin(config, SECTION_OUTBOUND, "ca_file")},
+        {"outbound.certificate", config->outbound.certificate,
+         config_origin(config, SECTION_OUTBOUND, "certificate")},
+        {"outbound.private_key", config->outbound.private_key,
+         config_origin(config, SECTION_OUTBOUND, "private_key")},
+        {"outbound.classes", config->outbound.classes, config_origin(config, SECTION_OUTBOUND, "classes")},
         {"tls.client_ca", config->tls.client_ca, config_origin(config, SECTION_TLS, "client_ca")},
         {"auth.users", config->auth.users, config_origin(config, SECTION_AUTH, "users")},
         {"auth.auth_senders", config->auth.senders, config_origin(config, SECTION_AUTH, "auth_senders")},
@@ -103,10 +112,26 @@ static int check_files(const struct config *config, struct config_error *error)
     return result;
 }
 
+/* Passwords of ours at other people's hosts. */
+static int check_passwords(const struct config *config, struct config_error *error)
+{
+    struct stat status;
+    const char *path = config->outbound.passwords;
+    if (path == NULL || stat(path, &status) < 0 || (status.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+        return 0; /* one that is not there any more is its reader's concern */
+    return config_fail(
+        error, config_origin(config, SECTION_OUTBOUND, "passwords"),
+        "outbound.passwords \"%s\" is open to others than its owner (mode %03o); would be right: "
+        "chmod 600",
+        path, (unsigned)status.st_mode & 0777);
+}
+
 int config_check_machine(const struct config *config, struct config_error *error)
 {
     int result = check_user(config, error);
     if (result == 0)
         result = check_log_folder(config, error);
-    return result == 0 ? check_files(config, error) : result;
+    if (result == 0)
+        result = check_files(config, error);
+    return result == 0 ? check_passwords(config, error) : result;
 }

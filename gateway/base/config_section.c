@@ -67,36 +67,33 @@ static void *begin_rate(struct config_loader *loader, const char *title, struct 
     return NULL;
 }
 
-static void *begin_route(struct config_loader *loader, const char *title, struct origin origin)
+/* "example.com", ".example.com", either after "from:", or "*"; NULL when it is none of them. */
+static const char *copy_route_pattern(struct config *config, const char *title)
 {
-    const char *pattern = strcmp(title, "*") == 0 ? "*" : config_copy_pattern(loader->config, title);
-    if (pattern == NULL) {
-        config_loader_fail(
-            loader, origin,
-            "route \"%s\" is not a domain; would be right: \"example.com\", \".example.com\" for it and "
-            "all below it, or \"*\"",
-            title);
+    static const char prefix[] = "from:";
+    if (strcmp(title, "*") == 0)
+        return "*";
+    if (strncmp(title, prefix, strlen(prefix)) != 0)
+        return config_copy_pattern(config, title);
+    const char *domain = config_copy_pattern(config, title + strlen(prefix));
+    if (domain == NULL)
         return NULL;
-    }
-    loader->routes =
-        config_grow(loader->config, loader->routes, loader->route_count, sizeof(*loader->routes));
-    struct route_draft *draft = &loader->routes[loader->route_count++];
-    *draft = (struct route_draft){.pattern = pattern, .origin = origin};
-    return draft;
+    char *pattern = config_memory(config, strlen(prefix) + strlen(domain) + 1);
+    strcpy(stpcpy(pattern, prefix), domain);
+    return pattern;
 }
 
-static void *begin_site(struct config_loader *loader, const char *title, struct origin origin)
+static void *begin_route(struct config_loader *loader, const char *title, struct origin origin)
 {
-    loader->sites = config_grow(loader->config, loader->sites, loader->site_count, sizeof(*loader->sites));
-    struct site_draft *draft = &loader->sites[loader->site_count++];
-    *draft = (struct site_draft){
-        .name = config_copy(loader->config, title, strlen(title)),
-        .origin = origin,
-        .connections = SITE_VALUE_UNSET,
-        .messages_per_connection = SITE_VALUE_UNSET,
-        .recipients_per_message = SITE_VALUE_UNSET,
-    };
-    return draft;
+    const char *pattern = copy_route_pattern(loader->config, title);
+    if (pattern != NULL)
+        return config_begin_route(loader, pattern, origin);
+    config_loader_fail(
+        loader, origin,
+        "route \"%s\" is not a domain; would be right: \"example.com\", \".example.com\" for it "
+        "and all below it, the same after \"from:\" for the sender's domain, or \"*\"",
+        title);
+    return NULL;
 }
 
 void *config_begin_section(struct config_loader *loader, enum config_section section, const char *title,
@@ -112,7 +109,7 @@ void *config_begin_section(struct config_loader *loader, enum config_section sec
     case SECTION_ROUTE:
         return begin_route(loader, title, origin);
     case SECTION_SITE:
-        return begin_site(loader, title, origin);
+        return config_begin_site(loader, title, origin);
     default:
         panic("section '%s' has no draft", config_section_name(section));
     }
@@ -155,16 +152,15 @@ int config_end_section(struct config_loader *loader, enum config_section section
         return end_listener(loader, draft, origins);
     if (section == SECTION_RATE)
         return end_rate(loader, draft, origins);
+    if (section == SECTION_ROUTE)
+        return config_end_route(loader, draft, origins);
+    if (section == SECTION_SITE)
+        config_end_site(draft, origins);
     const struct recipients_draft *recipients = draft;
     if (section == SECTION_RECIPIENTS && recipients->list.file == NULL)
         return config_loader_fail(loader, recipients->origin,
                                   "recipients \"%s\" names no file; would be right: file = "
                                   "\"/etc/sluice/recipients\"",
                                   recipients->list.domain);
-    const struct route_draft *route = draft;
-    if (section == SECTION_ROUTE && route->host_count == 0)
-        return config_loader_fail(loader, route->origin,
-                                  "route \"%s\" leads nowhere; would be right: to = \"smtp://HOST:PORT\"",
-                                  route->pattern);
     return 0;
 }

@@ -82,6 +82,25 @@ static int set_hostname(struct config_loader *loader, const struct config_key *k
     return 0;
 }
 
+/* A mailbox in its plain form: RFC 5321 section 4.1.2, Dot-string "@" Domain. */
+static int set_mailbox(struct config_loader *loader, const struct config_key *key, const char **field,
+                       const char *text)
+{
+    enum { LOCAL_SIZE_MAX = 64 }; /* RFC 5321 section 4.5.3.1.1 */
+    static const char atext[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~.";
+    size_t local = strspn(text, atext);
+    const char *domain = text + local + 1;
+    bool is_mailbox = local > 0 && local <= LOCAL_SIZE_MAX && text[local] == '@' && text[0] != '.' &&
+                      text[local - 1] != '.' && domain_is_valid(domain, strlen(domain));
+    for (const char *byte = text; is_mailbox && *byte != '\0'; byte++)
+        is_mailbox = (unsigned char)*byte < 0x80 && (byte[0] != '.' || byte[1] != '.');
+    if (!is_mailbox)
+        return config_refuse(loader, key, text, "is not a mailbox");
+    *field = config_copy(loader->config, text, strlen(text));
+    return 0;
+}
+
 static int set_path(struct config_loader *loader, const struct config_key *key, const char **field,
                     const char *text)
 {
@@ -132,7 +151,7 @@ static int set_word(struct config_loader *loader, const struct config_key *key, 
         return config_refuse(loader, key, text, "is unknown");
     if (key->kind == KIND_SWITCH || key->kind == KIND_NEWLINES) {
         *(bool *)field = value != 0;
-    } else if (key->kind == KIND_TLS_VERSION) {
+    } else if (key->kind == KIND_TLS_VERSION || key->kind == KIND_CLIENT_TLS_VERSION) {
         *(uint16_t *)field = (uint16_t)value;
     } else {
         _Static_assert(sizeof(enum config_tls) == sizeof(uint32_t), "a word's enum has another size");
@@ -154,6 +173,8 @@ int config_set_value(struct config_loader *loader, const struct config_key *key,
     case KIND_PATH:
     case KIND_LOG_DESTINATION:
         return set_path(loader, key, field, text);
+    case KIND_MAILBOX:
+        return set_mailbox(loader, key, field, text);
     case KIND_DELIMITER:
         return set_delimiter(loader, key, field, text);
     case KIND_SWITCH:
@@ -163,7 +184,9 @@ int config_set_value(struct config_loader *loader, const struct config_key *key,
     case KIND_TLS:
     case KIND_AUTH:
     case KIND_CERTIFICATE:
+    case KIND_SECURITY:
     case KIND_TLS_VERSION:
+    case KIND_CLIENT_TLS_VERSION:
         return set_word(loader, key, field, text);
     case KIND_COUNT:
     case KIND_PERCENT:

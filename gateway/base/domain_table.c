@@ -92,6 +92,11 @@ static bool look_up(const struct domain_table *table, const char *name, size_t s
     return true;
 }
 
+bool domain_table_get(const struct domain_table *table, const char *name, size_t size, uint32_t *value)
+{
+    return table->slot_count > 0 && look_up(table, name, size, value);
+}
+
 bool domain_table_find(const struct domain_table *table, const char *domain, size_t size, uint32_t *value)
 {
     if (table->slot_count == 0 || size == 0 || size > DOMAIN_SIZE_MAX)

@@ -31,6 +31,9 @@ size_t domain_table_slots(size_t name_count);
 /* False when the name is in the table already; then the older value stays. `name` outlives the table. */
 bool domain_table_add(struct domain_table *table, const char *name, uint32_t value);
 
+/* The value of exactly this name, in lower case; it may be any text, not only a domain. */
+bool domain_table_get(const struct domain_table *table, const char *name, size_t size, uint32_t *value);
+
 /* The pattern that covers `domain` best: the exact name, else the longest parent. One probe for each label.
    False when there is none, or the domain is empty or longer than DOMAIN_SIZE_MAX. */
 bool domain_table_find(const struct domain_table *table, const char *domain, size_t size, uint32_t *value);

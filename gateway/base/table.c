@@ -236,6 +236,19 @@ bool table_find(const struct table *table, const char *key, size_t size, const c
     return true;
 }
 
+bool table_next(const struct table *table, size_t *position, struct table_entry *entry)
+{
+    size_t offset = *position == 0 ? 1 : *position;
+    assert(offset <= table->text_size);
+    if (offset == table->text_size)
+        return false;
+    struct entry read = read_entry(table, (uint32_t)offset);
+    *entry = (struct table_entry){
+        .key = read.key, .key_size = read.key_size, .value = read.value, .value_size = read.value_size};
+    *position = offset + header_size(table) + read.key_size + read.value_size;
+    return true;
+}
+
 bool table_has(const struct table *table, const char *key, size_t size)
 {
     const char *value;

@@ -64,6 +64,18 @@ bool table_has(const struct table *table, const char *key, size_t size);
 bool table_find(const struct table *table, const char *key, size_t size, const char **value,
                 size_t *value_size);
 
+/* An entry of a table; its texts are not zero-terminated and live as long as the table. */
+struct table_entry {
+    const char *key; /* in small letters */
+    size_t key_size;
+    const char *value;
+    size_t value_size;
+};
+
+/* Walks over all entries, in the order of the file: `position` begins as 0 and is the function's own. False:
+   there are no more. */
+bool table_next(const struct table *table, size_t *position, struct table_entry *entry);
+
 /* True when the address is covered by a table of TABLE_ADDRESSES: "local@domain", else "local" alone, else
    "@domain". With `delimiter` (such as '+'; 0: none), "local@domain" and "local" are also tried with the
    local part up to its first delimiter, unless nothing would stand before it or the local part needs quotes.

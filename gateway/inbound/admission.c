@@ -307,9 +307,10 @@ static enum reply_id judge_listed(struct session *session, const struct smtp_pat
 }
 
 enum reply_id admission_recipient(struct session *session, const struct smtp_path *path,
-                                  struct smtp_slice key)
+                                  struct smtp_slice key, struct smtp_slice sender)
 {
     const struct config *config = config_of(session);
+    struct route_found route;
     const bool is_postmaster = is_our_postmaster(session, path, key);
     if (!is_postmaster && !may_relay(session) && !config_relay_domain(config, key.data, key.size))
         return REPLY_RELAYING_DENIED;
@@ -318,7 +319,7 @@ enum reply_id admission_recipient(struct session *session, const struct smtp_pat
         refusal = judge_listed(session, path, key);
     if (refusal != REPLY_NONE)
         return refusal;
-    if (config_route_find(config, key.data, key.size) == NULL)
+    if (!routes_find(&session_policy(session)->routes, key.data, key.size, sender.data, sender.size, &route))
         return REPLY_NO_ROUTE;
     if (session->transaction.recipient_count >= session_listener(session)->max_recipients)
         return REPLY_TOO_MANY_RECIPIENTS;

@@ -45,9 +45,10 @@ void admission_logged_out(struct session *session);
 
 enum reply_id admission_mail(struct session *session, const struct smtp_command *command);
 
-/* `key` is the recipient's domain as it is routed. */
+/* `key` and `sender` are the recipient's and the sender's domain as they are routed; the latter may be empty.
+ */
 enum reply_id admission_recipient(struct session *session, const struct smtp_path *path,
-                                  struct smtp_slice key);
+                                  struct smtp_slice key, struct smtp_slice sender);
 
 /* A command was refused; after too many in a minute session->is_over_limit is set. */
 void admission_error(struct session *session);

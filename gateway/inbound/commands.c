@@ -128,6 +128,17 @@ static struct smtp_slice recipient_key(const struct session *session, const stru
     return (struct smtp_slice){key, size > 0 ? (uint32_t)size : 0};
 }
 
+/* The sender's domain as it is routed; empty for the null path. */
+static struct smtp_slice sender_key(const struct session *session, char key[static IDNA_KEY_SIZE])
+{
+    const struct smtp_slice sender = transaction_sender(&session->transaction);
+    const char *at = sender.size > 0 ? memrchr(sender.data, '@', sender.size) : NULL;
+    if (at == NULL)
+        return (struct smtp_slice){0};
+    const int size = idna_domain_key(at + 1, (size_t)(sender.data + sender.size - at - 1), key);
+    return (struct smtp_slice){key, size > 0 ? (uint32_t)size : 0};
+}
+
 static bool is_ascii(struct smtp_slice text)
 {
     for (uint32_t i = 0; i < text.size; i++)
@@ -137,14 +148,14 @@ static bool is_ascii(struct smtp_slice text)
 }
 
 static enum reply_id judge_recipient(struct session *session, const struct smtp_command *command,
-                                     struct smtp_slice key)
+                                     struct smtp_slice key, struct smtp_slice sender)
 {
     const bool is_utf8 = command->path.is_utf8 || !is_ascii(command->orcpt);
     if (is_utf8 && !session->transaction.is_smtputf8)
         return REPLY_NEEDS_SMTPUTF8;
     if (key.size == 0)
         return REPLY_BAD_DOMAIN;
-    return admission_recipient(session, &command->path, key);
+    return admission_recipient(session, &command->path, key, sender);
 }
 
 static void run_rcpt(struct session *session, const struct smtp_command *command)
@@ -152,11 +163,17 @@ static void run_rcpt(struct session *session, const struct smtp_command *command
     const struct inbound_options *options = &session->inbound->options;
     struct transaction *transaction = &session->transaction;
     char key_text[IDNA_KEY_SIZE];
+    char sender_text[IDNA_KEY_SIZE];
     const struct smtp_slice key = recipient_key(session, &command->path, key_text);
-    enum reply_id refusal = judge_recipient(session, command, key);
+    const struct smtp_slice sender = sender_key(session, sender_text);
+    enum reply_id refusal = judge_recipient(session, command, key, sender);
     if (refusal == REPLY_NONE) {
+        char lane[ROUTES_KEY_MAX];
+        const size_t lane_size = routes_lane_key(&session_policy(session)->routes, key.data, key.size,
+                                                 sender.data, sender.size, lane);
         const struct recipient recipient = {command->path.text, command->orcpt, command->notify};
-        const int error = transaction_add(transaction, options->pool, &recipient, key);
+        const int error = transaction_add(transaction, options->pool, &recipient,
+                                          (struct smtp_slice){lane, (uint32_t)lane_size});
         if (error != 0)
             refusal = error == -ENOSPC ? REPLY_TOO_MANY_RECIPIENTS : REPLY_STORAGE_FULL;
     }

@@ -9,6 +9,8 @@
  * what did not change with the old one.
  */
 
+#include "gateway/base/routes.h"
+
 struct config;
 struct senders;
 struct table;
@@ -21,4 +23,5 @@ struct policy {
     const struct users *users;             /* NULL: there are none, or they cannot be read */
     const struct senders *senders;         /* who may send as whom; NULL: cannot be read, or none is named */
     const struct table *const *recipients; /* one for each config->recipients; NULL: cannot be read */
+    struct routes routes;
 };

@@ -49,26 +49,41 @@ static bool is_8bit(const struct notice *notice)
     return notice->is_utf8 || notice->original_is_8bit;
 }
 
-/* A reverse-path comes from a disk. One that is none would break the field; the envelope is what counts. */
-static void put_to(struct notice_text *text, const struct notice *notice)
+/* False: it is no path, and nothing is written. */
+static bool put_path(struct notice_text *text, const struct notice *notice, struct smtp_slice address)
 {
     char form[SMTP_PATH_MAX + 2];
     struct smtp_path path;
     uint32_t used = 0;
-    const struct smtp_slice sender = notice->sender;
-    bool is_path = sender.size <= SMTP_PATH_MAX;
-    if (is_path) {
-        form[0] = '<';
-        memcpy(form + 1, sender.data, sender.size);
-        form[sender.size + 1] = '>';
-        const struct smtp_slice whole = {form, sender.size + 2};
-        is_path = smtp_path_parse(whole, SMTP_PATH_REVERSE, notice->is_utf8, &path, &used) == SMTP_PATH_OK &&
-                  used == whole.size;
+    if (address.size == 0 || address.size > SMTP_PATH_MAX)
+        return false;
+    form[0] = '<';
+    memcpy(form + 1, address.data, address.size);
+    form[address.size + 1] = '>';
+    const struct smtp_slice whole = {form, address.size + 2};
+    if (smtp_path_parse(whole, SMTP_PATH_REVERSE, notice->is_utf8, &path, &used) != SMTP_PATH_OK ||
+        used != whole.size)
+        return false;
+    notice_put_slice(text, whole);
+    return true;
+}
+
+static void put_from(struct notice_text *text, const struct notice *notice)
+{
+    notice_put(text, "From: Mail Delivery System ");
+    if (!put_path(text, notice, notice->postmaster)) {
+        notice_put(text, "<mailer-daemon@");
+        notice_put_name(text, notice->hostname);
+        notice_put(text, ">");
     }
+    notice_put(text, "\r\n");
+}
+
+/* A reverse-path comes from a disk. One that is none would break the field; the envelope is what counts. */
+static void put_to(struct notice_text *text, const struct notice *notice)
+{
     notice_put(text, "To: ");
-    if (is_path)
-        notice_put_slice(text, (struct smtp_slice){form, sender.size + 2});
-    else
+    if (!put_path(text, notice, notice->sender))
         notice_put(text, "undisclosed-recipients:;");
     notice_put(text, "\r\n");
 }
@@ -103,9 +118,7 @@ static void put_type(struct notice_text *text, const struct notice *notice)
 
 static void put_header(struct notice_text *text, const struct notice *notice)
 {
-    notice_put(text, "From: Mail Delivery System <mailer-daemon@");
-    notice_put_name(text, notice->hostname);
-    notice_put(text, ">\r\n");
+    put_from(text, notice);
     put_to(text, notice);
     put_subject(text, notice);
     notice_put(text, "Date: ");

@@ -77,6 +77,8 @@ struct notice_recipient {
 struct notice {
     enum notice_kind kind;
     struct smtp_slice hostname;    /* ours; never empty */
+    struct smtp_slice postmaster;  /* the address in From; empty, or none that may stand there: mailer-daemon
+                                      at this host */
     struct smtp_slice id;          /* of the notice itself, as it is queued; 1 to 16 letters and digits */
     struct smtp_slice sender;      /* the reverse-path of the original. Never empty: nothing is ever
                                       sent about a notice (RFC 5321 §4.5.5) */

@@ -5,17 +5,25 @@
 #include <string.h>
 
 #include "gateway/outbound/site.h"
+#include "gateway/sasl/sasl_client.h"
 
 /* What may follow each state. */
-static const uint8_t client_next[CLIENT_STATE_COUNT] = {
+static const uint16_t client_next[CLIENT_STATE_COUNT] = {
     [CLIENT_CONNECTING] = 1 << CLIENT_GREETING | 1 << CLIENT_CLOSING,
     [CLIENT_GREETING] = 1 << CLIENT_HELLO | 1 << CLIENT_CLOSING,
-    [CLIENT_HELLO] = 1 << CLIENT_READY | 1 << CLIENT_CLOSING,
+    [CLIENT_HELLO] = 1 << CLIENT_SECURING | 1 << CLIENT_LOGIN | 1 << CLIENT_READY | 1 << CLIENT_CLOSING,
+    [CLIENT_SECURING] = 1 << CLIENT_HELLO | 1 << CLIENT_CLOSING,
+    [CLIENT_LOGIN] = 1 << CLIENT_READY | 1 << CLIENT_CLOSING,
     [CLIENT_READY] = 1 << CLIENT_BUSY | 1 << CLIENT_QUITTING | 1 << CLIENT_CLOSING,
     [CLIENT_BUSY] = 1 << CLIENT_READY | 1 << CLIENT_CLOSING,
     [CLIENT_QUITTING] = 1 << CLIENT_CLOSING,
     [CLIENT_CLOSING] = 0,
 };
+
+bool client_is_lmtp(const struct client *client)
+{
+    return client->site->hop->is_lmtp;
+}
 
 void client_enter(struct client *client, enum client_state state)
 {
@@ -88,9 +96,29 @@ void client_note_taken(struct client *client)
         client->taken_bytes = taken;
 }
 
+/* A send that is under way does not tell how far it has come; what the peer acknowledged does. */
+bool client_has_sent(struct client *client, const struct job *job)
+{
+    assert(job->state == JOB_ENDED);
+    if (job->ended_us == loop_now_us(client->site->outbound->options.loop))
+        return false; /* what is queued in a turn leaves at its end */
+    client_note_taken(client);
+    return job->end_at <= client->taken_bytes || job->end_at <= conn_acked_bytes(&client->conn);
+}
+
+void client_go_on(struct client *client)
+{
+    assert(client->state == CLIENT_HELLO);
+    if (client_secure(client) || client_log_in(client))
+        return;
+    client_ready(client);
+}
+
 void client_ready(struct client *client)
 {
     struct site *site = client->site;
+
+    assert(client_is_safe(client) && client->ready_us == 0);
 
     client->ready_us = loop_now_us(client->site->outbound->options.loop);
     client->gear = client_choose_gear(client);
@@ -109,7 +137,7 @@ void client_job_done(struct client *client, struct job *job)
     assert(job == client_oldest_job(client));
     client->job_count--;
     client->concluded++;
-    site_endpoint_worked(client->site, client->endpoint);
+    site_endpoint_worked(client->site, client->endpoint, job->has_pressed);
     job_over(job);
     if (client->job_count > 0) {
         client_update_room(client);
@@ -174,19 +202,34 @@ static void on_connected(struct conn *conn, int error)
     client_arm(client);
 }
 
+/* A line of the reply to EHLO or LHLO, but the first. */
+static void take_announcement(struct client *client, struct smtp_slice text)
+{
+    enum { AUTH_SIZE = 5 }; /* "AUTH " or "AUTH=" */
+    uint64_t size_limit = 0;
+    uint32_t feature = smtp_ehlo_keyword(text, &size_limit);
+
+    client->features |= feature;
+    if (feature == SMTP_EXT_SIZE)
+        client->size_limit = size_limit;
+    else if (feature == SMTP_EXT_AUTH && text.size > AUTH_SIZE)
+        client->mechanisms |=
+            sasl_client_offered((struct smtp_slice){text.data + AUTH_SIZE, text.size - AUTH_SIZE});
+}
+
+static bool is_hello(enum client_command_kind kind)
+{
+    return kind == COMMAND_EHLO || kind == COMMAND_LHLO;
+}
+
 /* One line of a reply; a reply of several is kept in client->reply until its last. */
 static void on_line(struct client *client, const struct smtp_reply_line *line)
 {
     struct smtp_slice reply = line->line;
     const struct client_command *head = command_queue_head(&client->commands);
 
-    if (head != NULL && head->kind == COMMAND_EHLO && line->code == 250 && client->reply_lines > 0) {
-        uint64_t size_limit = 0;
-        uint32_t feature = smtp_ehlo_keyword(line->text, &size_limit);
-        client->features |= feature;
-        if (feature == SMTP_EXT_SIZE)
-            client->size_limit = size_limit;
-    }
+    if (head != NULL && is_hello(head->kind) && line->code == 250 && client->reply_lines > 0)
+        take_announcement(client, line->text);
     client->reply_lines++;
     if (!line->last || client->reply_size > 0) {
         struct smtp_slice part = client->reply_size == 0 ? line->line : line->text;
@@ -204,6 +247,7 @@ static void on_line(struct client *client, const struct smtp_reply_line *line)
         return;
     client->reply_size = 0;
     client->reply_lines = 0;
+    client->has_answered = true;
     client_on_reply(client, line->code, reply);
 }
 
@@ -212,8 +256,11 @@ static size_t on_data(struct conn *conn, const char *bytes, size_t size)
     struct client *client = client_of(conn);
     struct smtp_reply_line line;
     size_t done = 0;
+    bool was_tls = conn_is_tls(conn);
 
-    while (done < size && client->state != CLIENT_CLOSING) {
+    client->has_answered = false;
+    /* What stands behind the consent to STARTTLS in the clear is nobody's: RFC 3207 §4.2. */
+    while (done < size && client->state != CLIENT_CLOSING && conn_is_tls(conn) == was_tls) {
         size_t consumed = 0;
         enum smtp_parse parse =
             smtp_reply_parse(&client->parser, bytes + done, size - done, &consumed, &line);
@@ -226,7 +273,8 @@ static size_t on_data(struct conn *conn, const char *bytes, size_t size)
         else
             client_end_waiting(client, CLIENT_END_BROKEN, smtp_reply_fault_text(client->parser.fault));
     }
-    if (client->state != CLIENT_CLOSING)
+    /* The time for a reply does not begin anew with each of its octets. */
+    if (client->state != CLIENT_CLOSING && client->has_answered)
         client_arm(client);
     return size;
 }
@@ -254,6 +302,13 @@ static void on_timeout(struct conn *conn)
         client_end_waiting(client, CLIENT_END_TIMEOUT, "timeout");
 }
 
+static void on_secured(struct conn *conn)
+{
+    struct client *client = client_of(conn);
+    if (client->state != CLIENT_CLOSING)
+        client_on_secured(client);
+}
+
 /* From here on the peer has all it needs for its reply. */
 static void on_drained(struct conn *conn)
 {
@@ -269,21 +324,19 @@ static void on_closed(struct conn *conn, int error)
 {
     struct client *client = client_of(conn);
     struct site *site = client->site;
-    struct outbound *outbound = site->outbound;
+    struct endpoint *endpoint = client->endpoint;
+    struct pool *pool = site->outbound->options.pool;
 
     if (client->state != CLIENT_CLOSING) {
         const char *what = error != 0 ? strerrordesc_np(error < 0 ? -error : error) : NULL;
         client_end_waiting(client, CLIENT_END_LOST, what != NULL ? what : "connection lost");
     }
-    assert(client->job_count == 0);
+    assert(client->job_count == 0 && client->login == NULL);
     list_remove(&client->site_link);
-    site->session_count--;
-    site->closing--;
-    outbound->session_count--;
-    command_queue_deinit(&client->commands, outbound->options.pool);
-    pool_free(outbound->options.pool, client, sizeof(*client));
-    site_touch(site);
-    site_unuse(site);
+    command_queue_deinit(&client->commands, pool);
+    pool_free(pool, client, sizeof(*client));
+    endpoint_unuse(endpoint);
+    site_session_closed(site, endpoint);
 }
 
 static const struct conn_handler client_handler = {
@@ -292,6 +345,7 @@ static const struct conn_handler client_handler = {
     .on_eof = on_eof,
     .on_timeout = on_timeout,
     .on_drained = on_drained,
+    .on_secured = on_secured,
     .on_closed = on_closed,
 };
 
@@ -323,10 +377,7 @@ int client_open(struct site *site, struct endpoint *endpoint)
         return result;
     }
     list_push_back(&site->sessions, &client->site_link);
-    site->session_count++;
-    site->connecting++;
-    outbound->session_count++;
-    site_use(site);
-    COUNTER_ADD(outbound->options.counters, outbound_connections, 1);
+    endpoint_use(endpoint);
+    site_session_opened(site, endpoint);
     return 0;
 }

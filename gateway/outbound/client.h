@@ -1,10 +1,10 @@
 /*
- * A client is one SMTP conversation with a host of a site, in the client's part: connection, greeting, then
- * messages in the highest gear that the peer can stand, then QUIT. It lives from client_open until its
- * connection is closed. Worker's thread only.
+ * A client is one SMTP or LMTP conversation with a host of a site, in the client's part: connection,
+ * greeting, TLS and login where they are due, then messages in the highest gear that the peer can stand, then
+ * QUIT. It lives from client_open until its connection is closed. Worker's thread only.
  *
- * client.c holds its life, client_room.c how much it takes, client_end.c how it ends, dialogue.c what each
- * reply means, transaction.c what is said.
+ * client.c holds its life, client_tls.c and client_auth.c what comes before the first message, client_room.c
+ * how much it takes, client_end.c how it ends, dialogue.c what each reply means, transaction.c what is said.
  */
 #pragma once
 
@@ -18,9 +18,13 @@
 #include "proto/extension.h"
 #include "proto/reply.h"
 
+struct sasl_client;
 struct site;
 
 /*
+ *                              SECURING   LOGIN
+ *                               ▲ │        ▲ │235
+ *                               │ ▼        │ ▼
  *  CONNECTING ─▶ GREETING ─220▶ HELLO ─250▶ READY ⇄ BUSY
  *      │             │            │         │        │
  *      │             │            │         └───┬────┘
@@ -35,8 +39,10 @@ enum client_state {
     CLIENT_CONNECTING,
     CLIENT_GREETING,
     CLIENT_HELLO,
-    CLIENT_READY, /* no message in flight */
-    CLIENT_BUSY,  /* one or more */
+    CLIENT_SECURING, /* STARTTLS and the handshake */
+    CLIENT_LOGIN,    /* AUTH */
+    CLIENT_READY,    /* no message in flight */
+    CLIENT_BUSY,     /* one or more */
     CLIENT_QUITTING,
     CLIENT_CLOSING,
     CLIENT_STATE_COUNT,
@@ -54,6 +60,7 @@ enum client_end {
     CLIENT_END_DONE,    /* we had no more to say, and said so */
     CLIENT_END_STOPPED, /* we want it to end at once */
     CLIENT_END_CONTENT, /* we could not read a message to its end; not the peer's fault */
+    CLIENT_END_SIMPLER, /* the peer cannot stand what we can do without: the next connection goes without */
     CLIENT_END_CLOSING, /* the peer said 421 */
     CLIENT_END_REFUSED, /* the peer did not let us in */
     CLIENT_END_LOST,    /* the connection broke or was closed */
@@ -62,10 +69,11 @@ enum client_end {
 };
 
 enum {
-    CLIENT_REPLY_MAX = 480,              /* octets that are kept of a reply of several lines */
-    CLIENT_RESETS_MAX = 10,              /* Exim closes at the next one that no accepted message excuses */
-    CLIENT_STREAM_MESSAGES = 8,          /* in flight in gear 4 */
-    CLIENT_STREAM_UNSENT_MAX = 256 << 10 /* octets not taken by the kernel: nothing more is begun then */
+    CLIENT_REPLY_MAX = 480,               /* octets that are kept of a reply of several lines */
+    CLIENT_RESETS_MAX = 10,               /* Exim closes at the next one that no accepted message excuses */
+    CLIENT_STREAM_MESSAGES = 8,           /* in flight in gear 4 */
+    CLIENT_STREAM_UNSENT_MAX = 256 << 10, /* octets not taken by the kernel: nothing more is begun then */
+    CLIENT_TLS_TEXT_SIZE = 128,
 };
 
 struct client {
@@ -80,18 +88,28 @@ struct client {
     enum client_state state;
     enum client_room room;
     enum gear gear;
-    uint32_t features; /* SMTP_EXT_* */
+    uint32_t features; /* SMTP_EXT_* that the last EHLO or LHLO announced */
     uint64_t size_limit;
-    uint64_t ready_us;     /* monotonic: when it became ready; 0: not yet */
-    uint64_t queued_bytes; /* handed to the connection since it was opened */
-    uint64_t taken_bytes;  /* of them, those that the kernel is known to have taken */
-    uint32_t messages;     /* begun */
-    uint32_t concluded;    /* that the peer answered for */
-    uint32_t resets;       /* RSET commands answered that no accepted message excuses */
-    bool has_free_reset;   /* a message was accepted since the last RSET */
-    bool is_retiring;      /* no further messages */
-    bool needs_reset;      /* the peer may believe in a transaction that we gave up */
-    struct job *current;   /* whose reply is being read; NULL: none */
+    uint32_t mechanisms;       /* that it announced: 1 << enum sasl_mechanism */
+    const char *tls_version;   /* static; NULL: in the clear */
+    const char *tls_cipher;    /* the same */
+    struct sasl_client *login; /* of the pool, in LOGIN; else NULL */
+    uint64_t ready_us;         /* monotonic: when it became ready; 0: not yet */
+    uint64_t queued_bytes;     /* handed to the connection since it was opened */
+    uint64_t taken_bytes;      /* of them, those that the kernel is known to have taken */
+    uint32_t messages;         /* begun */
+    uint32_t recipients;       /* of those */
+    uint32_t concluded;        /* that the peer answered for */
+    uint32_t resets;           /* RSET commands answered that no accepted message excuses */
+    bool has_free_reset;       /* a message was accepted since the last RSET */
+    bool is_retiring;          /* no further messages */
+    bool has_answered;         /* a reply was completed by what is being read */
+    bool needs_reset;          /* the peer may believe in a transaction that we gave up */
+    bool is_verified; /* TLS: the certificate is the host's, or has one of the names that the route allows */
+    bool is_in_the_clear; /* the peer refused STARTTLS, and we may do without */
+    bool is_logged_in;
+    bool has_delivered;  /* LMTP: some recipient of the message in flight */
+    struct job *current; /* whose reply is being read; NULL: none */
     struct command_queue commands;
     struct smtp_reply_parser parser;
     uint16_t reply_size;  /* of the lines before the last */
@@ -104,6 +122,14 @@ int client_open(struct site *site, struct endpoint *endpoint) __attribute__((war
 
 /* Starts a message; the client must be in one of the site's lists of those with room. It takes the job. */
 void client_begin(struct client *client, struct job *job);
+
+/* Whether so many recipients more are within what one connection may carry. client_begin sees to it, too: a
+ * message that has more goes back to the site's jobs, and the client retires. */
+bool client_has_room_for(const struct client *client, uint32_t recipients);
+
+/* For the log, with version and cipher: "TLSv1.3 TLS_AES_128_GCM_SHA256 verified"; without the last word,
+ * when it was not verified that the peer is whom we meant. NULL: in the clear. */
+const char *client_tls_text(const struct client *client, char *text, size_t size);
 
 /* No further messages: ends politely when the last one is answered. */
 void client_retire(struct client *client);
@@ -125,12 +151,45 @@ void client_enter(struct client *client, enum client_state state);
 /* Sets the deadline of what is waited for now. */
 void client_arm(struct client *client);
 
-/* EHLO or HELO was answered well. */
+/* EHLO, LHLO or HELO was answered well: TLS, login and then messages, as far as they are due. */
+void client_go_on(struct client *client);
+
+/* All is done that must be before a message. */
 void client_ready(struct client *client);
+
+bool client_is_lmtp(const struct client *client);
+
+/* The reply to a command will be waited for; there must be room in the queue. */
+void client_expect(struct client *client, enum client_command_kind kind, struct job *job, uint32_t target);
 
 /* client_end.c: ends at once because of what happened while a reply was waited for; `what` says it in a few
  * words. */
 void client_end_waiting(struct client *client, enum client_end end, const char *what);
+
+/* client_end.c: we cannot, or do not want to, send by this host now. `reason` is put behind the status and
+ * the host's name; `reply` behind that, unless it is empty. */
+void client_refuse(struct client *client, const char *status, const char *reason, struct smtp_slice reply);
+
+/* client_tls.c: says STARTTLS, if it is due. True: it did, or the client has ended. */
+bool client_secure(struct client *client) __attribute__((warn_unused_result));
+
+/* The reply to STARTTLS; the handshake is done; the connection has ended. The last one is true when it was
+ * for TLS: the client has ended then. */
+void client_on_starttls(struct client *client, uint16_t code, struct smtp_slice reply);
+void client_on_secured(struct client *client);
+bool client_blames_tls(struct client *client, const char *what) __attribute__((warn_unused_result));
+
+/* TLS is demanded. */
+bool client_must_encrypt(const struct client *client);
+
+/* The connection is what the route demands of one that carries its mail. */
+bool client_is_safe(const struct client *client);
+
+/* client_auth.c: begins to log in, if it is due. True: it did, or the client has ended. */
+bool client_log_in(struct client *client) __attribute__((warn_unused_result));
+bool client_must_log_in(const struct client *client);
+void client_on_auth(struct client *client, uint16_t code, struct smtp_slice reply);
+void client_forget_login(struct client *client);
 
 /* client_room.c: the one whose replies come next, or NULL. */
 struct job *client_oldest_job(const struct client *client);
@@ -151,6 +210,9 @@ void client_count_queued(struct client *client, uint64_t size);
 /* Notes how much of that the kernel has taken, while that can be known: when a connection breaks, what it had
  * queued vanishes. */
 void client_note_taken(struct client *client);
+
+/* False: something of the message has not left yet, so a reply to its end cannot be true. */
+bool client_has_sent(struct client *client, const struct job *job);
 
 /* Out of the site's lists of those with room. */
 void client_leave_room(struct client *client);

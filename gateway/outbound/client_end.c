@@ -3,19 +3,24 @@
 #include <stdio.h>
 
 #include "gateway/outbound/client.h"
+#include "gateway/outbound/flight.h"
 #include "gateway/outbound/outcome.h"
 #include "gateway/outbound/site.h"
 
 enum { CLIENT_YOUNG_US = 1000000 }; /* a peer that closes an idle connection so early does not want it */
+#define CLIENT_HELO_ONLY_US UINT64_C(3600000000)
 
-/* The peer may have all of it. A chunk is not complete before its last octet, so one that did not even reach
- * the kernel cannot have been taken. */
+/* The peer may have all of it. Content is not complete before its last octet, so when that did not even reach
+ * the kernel, it cannot have been taken. How much the kernel took is known but for the last moments before a
+ * connection broke; under TLS nobody knows which of the octets on their way were whose. */
 static bool may_be_delivered(const struct client *client, const struct job *job)
 {
     if (job->state != JOB_ENDED)
         return false;
+    if (client->tls_version != NULL)
+        return true;
     bool is_chunk = job->carrier != CARRIER_DATA && job->delivery->content_size > 0;
-    return !is_chunk || job->end_at <= client->taken_bytes;
+    return job->end_at <= client->taken_bytes + (is_chunk ? 0 : FLIGHT_SIZE);
 }
 
 /* What becomes of a job when its client ends before the replies are complete. `is_current`: the peer's last
@@ -24,8 +29,10 @@ static void give_up_job(struct client *client, struct job *job, enum client_end 
                         bool is_first, struct smtp_slice reply)
 {
     bool has_begun = job->answered > 0;
+    /* In LMTP a 421 in the place of one recipient's answer says nothing of the others. */
+    bool is_for_all = !client_is_lmtp(client) || job->state != JOB_ENDED;
 
-    if (is_current && end == CLIENT_END_CLOSING)
+    if (is_current && end == CLIENT_END_CLOSING && is_for_all)
         outcome_rest(job, QUEUE_DEFER, reply);
     else if (may_be_delivered(client, job))
         outcome_rest_unknown(job, reply);
@@ -72,19 +79,38 @@ static void blame(struct client *client, enum client_end end, enum client_state 
     }
 }
 
+/* It announces PIPELINING, and yet loses what stands behind a command of one message's envelope. */
+static bool has_lost_commands(const struct client *client, enum client_end end)
+{
+    const struct client_command *head = command_queue_head(&client->commands);
+
+    if ((end != CLIENT_END_TIMEOUT && end != CLIENT_END_BROKEN) || client->gear == GEAR_LOCKSTEP)
+        return false;
+    return client->job_count == 1 && head != NULL && client_oldest_job(client)->state == JOB_ENVELOPE;
+}
+
+static void teach_endpoint(struct client *client, enum client_end end)
+{
+    uint64_t now_us = loop_now_us(client->site->outbound->options.loop);
+
+    if (client->job_count >= 2 && end >= CLIENT_END_LOST)
+        endpoint_broke(client->endpoint, client->gear, client->ready_us, now_us);
+    else if (has_lost_commands(client, end))
+        endpoint_confused(client->endpoint, GEAR_ENVELOPE, now_us);
+    else if (end == CLIENT_END_DONE)
+        client->endpoint->breaks = 0;
+}
+
 void client_end(struct client *client, enum client_end end, struct smtp_slice reply)
 {
     enum client_state was = client->state;
     struct site *site = client->site;
-    uint64_t now_us = loop_now_us(site->outbound->options.loop);
 
     if (was == CLIENT_CLOSING)
         return;
     client_note_taken(client);
-    if (client->job_count >= 2 && end >= CLIENT_END_LOST)
-        endpoint_broke(client->endpoint, client->gear, client->ready_us, now_us);
-    else if (end == CLIENT_END_DONE)
-        client->endpoint->breaks = 0;
+    client_forget_login(client);
+    teach_endpoint(client, end);
     client_enter(client, CLIENT_CLOSING);
     client_leave_room(client);
     list_remove(&client->feeding_link);
@@ -101,12 +127,37 @@ void client_end(struct client *client, enum client_end end, struct smtp_slice re
     site_touch(site);
 }
 
+void client_refuse(struct client *client, const char *status, const char *reason, struct smtp_slice reply)
+{
+    char text[SITE_REASON_SIZE];
+    int size = snprintf(text, sizeof(text), "%s %.100s %s%s%.*s", status, client->endpoint->text, reason,
+                        reply.size > 0 ? ": " : "", (int)(reply.size < 80 ? reply.size : 80), reply.data);
+    assert(size > 0 && (size_t)size < sizeof(text));
+    client_end(client, CLIENT_END_REFUSED, (struct smtp_slice){text, (uint32_t)size});
+}
+
+/* There are hosts that close at EHLO. With HELO there is neither TLS nor a login. */
+static bool falls_back_to_helo(struct client *client, enum client_end end)
+{
+    const struct client_command *head = command_queue_head(&client->commands);
+    uint64_t now_us = loop_now_us(client->site->outbound->options.loop);
+
+    if (end != CLIENT_END_LOST || head == NULL || head->kind != COMMAND_EHLO || client->reply_lines > 0 ||
+        client->tls_version != NULL || client_must_encrypt(client) || client_must_log_in(client))
+        return false;
+    client->endpoint->helo_only_until_us = now_us + CLIENT_HELO_ONLY_US;
+    client_end(client, CLIENT_END_SIMPLER, SMTP_SLICE("4.4.2 the peer closed the connection at EHLO"));
+    return true;
+}
+
 void client_end_waiting(struct client *client, enum client_end end, const char *what)
 {
     const struct client_command *head = command_queue_head(&client->commands);
     char text[256];
     int size;
 
+    if (client_blames_tls(client, what) || falls_back_to_helo(client, end))
+        return;
     if (client->state == CLIENT_CONNECTING)
         size = snprintf(text, sizeof(text), "4.4.1 %.160s: %s", client->endpoint->text, what);
     else if (head == NULL)

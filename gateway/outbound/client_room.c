@@ -9,6 +9,9 @@ enum gear client_choose_gear(const struct client *client)
 {
     enum gear most = endpoint_gear(client->endpoint, client->ready_us);
 
+    /* One reply too few to the content, and the reply to the next MAIL would be taken for a recipient's. */
+    if (client_is_lmtp(client) && most > GEAR_ENVELOPE)
+        most = GEAR_ENVELOPE;
     if (!(client->features & SMTP_EXT_PIPELINING))
         return GEAR_LOCKSTEP;
     return most == GEAR_STREAM && !(client->features & SMTP_EXT_CHUNKING) ? GEAR_OVERLAP : most;
@@ -39,11 +42,19 @@ void client_leave_room(struct client *client)
 
 bool client_may_begin(const struct client *client)
 {
-    uint32_t limit = client->site->messages_per_connection;
+    uint32_t limit = client->site->limits.messages_per_connection;
 
     if (client->resets + client->job_count >= CLIENT_RESETS_MAX)
         return false;
-    return !client->is_retiring && (limit == 0 || client->messages < limit);
+    return !client->is_retiring && (limit == 0 || client->messages < limit) && client_has_room_for(client, 1);
+}
+
+/* A message that has more recipients than a connection may have at all gets one for itself. */
+bool client_has_room_for(const struct client *client, uint32_t recipients)
+{
+    uint32_t limit = client->site->limits.recipients_per_connection;
+
+    return limit == 0 || client->recipients == 0 || client->recipients + recipients <= limit;
 }
 
 static uint32_t messages_max(enum gear gear)

@@ -14,6 +14,10 @@ struct pool;
     X(GREETING, "connection", outbound_greeting_ms) /* not a command, but it has a reply and a deadline */   \
     X(EHLO, "EHLO", outbound_mail_ms)                                                                        \
     X(HELO, "HELO", outbound_mail_ms)                                                                        \
+    X(LHLO, "LHLO", outbound_mail_ms)                                                                        \
+    X(STARTTLS, "STARTTLS", outbound_mail_ms)                                                                \
+    X(TLS, "TLS handshake", outbound_mail_ms) /* the same as GREETING, without a reply */                    \
+    X(AUTH, "AUTH", outbound_mail_ms)                                                                        \
     X(RSET, "RSET", outbound_mail_ms)                                                                        \
     X(MAIL, "MAIL", outbound_mail_ms)                                                                        \
     X(RCPT, "RCPT", outbound_rcpt_ms)                                                                        \
@@ -30,7 +34,7 @@ enum client_command_kind {
 
 struct client_command {
     struct job *job; /* of MAIL, RCPT, DATA, END and BDAT */
-    uint32_t target; /* of RCPT */
+    uint32_t target; /* of RCPT; of END and BDAT in LMTP */
     enum client_command_kind kind;
 };
 

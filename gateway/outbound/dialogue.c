@@ -36,6 +36,17 @@ static void turn_away(struct client *client, enum client_command_kind kind, stru
     client_end(client, CLIENT_END_REFUSED, (struct smtp_slice){text, (uint32_t)size});
 }
 
+static enum client_command_kind first_hello(const struct client *client)
+{
+    uint64_t now_us = loop_now_us(client->site->outbound->options.loop);
+    bool is_old = now_us < client->endpoint->helo_only_until_us;
+
+    if (client_is_lmtp(client))
+        return COMMAND_LHLO;
+    return is_old && !client_must_encrypt(client) && !client_must_log_in(client) ? COMMAND_HELO
+                                                                                 : COMMAND_EHLO;
+}
+
 static void on_greeting(struct client *client, struct client_command command, uint16_t code,
                         struct smtp_slice reply)
 {
@@ -44,20 +55,46 @@ static void on_greeting(struct client *client, struct client_command command, ui
         return;
     }
     client_enter(client, CLIENT_HELLO);
-    client_say_hello(client, COMMAND_EHLO);
+    client_say_hello(client, first_hello(client));
 }
 
 static void on_hello(struct client *client, struct client_command command, uint16_t code,
                      struct smtp_slice reply)
 {
     if (code == 250) {
-        client_ready(client);
+        client_go_on(client);
     } else if (command.kind == COMMAND_EHLO && code >= 500) {
         client->features = 0; /* RFC 5321 §3.2: an old server, try HELO */
+        client->mechanisms = 0;
         client_say_hello(client, COMMAND_HELO);
     } else {
         turn_away(client, command.kind, reply);
     }
+}
+
+static void on_starttls(struct client *client, struct client_command command, uint16_t code,
+                        struct smtp_slice reply)
+{
+    if (code == 220 || is_negative(code))
+        client_on_starttls(client, code, reply);
+    else
+        break_off(client, command.kind, reply);
+}
+
+static void on_auth(struct client *client, struct client_command command, uint16_t code,
+                    struct smtp_slice reply)
+{
+    if (code == 334 || code == 235 || is_negative(code))
+        client_on_auth(client, code, reply);
+    else
+        break_off(client, command.kind, reply);
+}
+
+/* Never called: while hands are shaken nothing of what the peer says is a reply. */
+static void on_nothing(struct client *client, struct client_command command, uint16_t code,
+                       struct smtp_slice reply)
+{
+    break_off(client, command.kind, reply);
 }
 
 static void on_reset(struct client *client, struct client_command command, uint16_t code,
@@ -122,6 +159,14 @@ static void on_rcpt(struct client *client, struct client_command command, uint16
         client_say_next(client, job);
 }
 
+/* The connection ends, and it is nobody's fault but the peer's way of speaking. */
+static void end_concluded(struct client *client, struct smtp_slice reply)
+{
+    client->concluded++;
+    site_endpoint_worked(client->site, client->endpoint, false);
+    client_end(client, CLIENT_END_CONTENT, reply);
+}
+
 static void on_data(struct client *client, struct client_command command, uint16_t code,
                     struct smtp_slice reply)
 {
@@ -130,6 +175,8 @@ static void on_data(struct client *client, struct client_command command, uint16
     if (code == 354) {
         if (job->accepted > 0)
             client_say_content(client, job);
+        else if (client_is_lmtp(client))
+            end_concluded(client, reply); /* how many replies there would be to a lone dot, nobody knows */
         else
             client_say_nothing(client, job); /* RFC 2920 §3.1: it asked for content of a message to nobody */
     } else if (is_negative(code)) {
@@ -150,10 +197,11 @@ static void on_early_end(struct client *client, struct client_command command, u
         break_off(client, command.kind, reply);
         return;
     }
-    outcome_rest_by_reply(command.job, code, reply);
-    client->concluded++;
-    site_endpoint_worked(client->site, client->endpoint);
-    client_end(client, CLIENT_END_CONTENT, reply);
+    if (client_is_lmtp(client))
+        outcome_by_reply(command.job, &command.job->delivery->targets[command.target], code, reply);
+    else
+        outcome_rest_by_reply(command.job, code, reply);
+    end_concluded(client, reply);
 }
 
 static void measure_end(struct client *client, const struct job *job)
@@ -165,15 +213,40 @@ static void measure_end(struct client *client, const struct job *job)
     site->end_us = site->end_us - site->end_us / 8 + sample_us / 8;
 }
 
+/* RFC 2033 §4.2: an answer for each recipient that was accepted, in their order. */
+static void take_share(struct client *client, struct client_command command, uint16_t code,
+                       struct smtp_slice reply)
+{
+    struct job *job = command.job;
+    const struct client_command *next = command_queue_head(&client->commands);
+
+    outcome_by_reply(job, &job->delivery->targets[command.target], code, reply);
+    client->has_delivered |= is_positive(code);
+    if (next != NULL && next->job == job)
+        return;
+    if (client->has_delivered) {
+        COUNTER_ADD(client->site->outbound->options.counters, messages_delivered, 1);
+        client->has_free_reset = true;
+    }
+    client->has_delivered = false;
+    measure_end(client, job);
+    client_job_done(client, job);
+}
+
 static void on_end(struct client *client, struct client_command command, uint16_t code,
                    struct smtp_slice reply)
 {
     struct job *job = command.job;
+    bool is_early = job->state == JOB_CONTENT || !client_has_sent(client, job);
+    /* A chunk that was refused is read to its end all the same: its size is known (RFC 3030 §2). */
+    bool is_in_step = command.kind == COMMAND_BDAT && job->state == JOB_ENDED && is_negative(code);
 
-    if (job->state == JOB_CONTENT) {
+    if (is_early && !is_in_step) {
         on_early_end(client, command, code, reply);
     } else if (!is_positive(code) && !is_negative(code)) {
         break_off(client, command.kind, reply);
+    } else if (client_is_lmtp(client)) {
+        take_share(client, command, code, reply);
     } else {
         assert(job->state == JOB_ENDED);
         if (!job->is_for_nobody)
@@ -217,19 +290,29 @@ typedef void reply_reader(struct client *client, struct client_command command, 
                           struct smtp_slice reply);
 
 static reply_reader *const readers[] = {
-    [COMMAND_GREETING] = on_greeting, [COMMAND_EHLO] = on_hello, [COMMAND_HELO] = on_hello,
-    [COMMAND_RSET] = on_reset,        [COMMAND_MAIL] = on_mail,  [COMMAND_RCPT] = on_rcpt,
-    [COMMAND_DATA] = on_data,         [COMMAND_END] = on_end,    [COMMAND_BDAT] = on_chunk,
-    [COMMAND_QUIT] = on_quit,
+    [COMMAND_GREETING] = on_greeting, [COMMAND_EHLO] = on_hello,        [COMMAND_HELO] = on_hello,
+    [COMMAND_LHLO] = on_hello,        [COMMAND_STARTTLS] = on_starttls, [COMMAND_TLS] = on_nothing,
+    [COMMAND_AUTH] = on_auth,         [COMMAND_RSET] = on_reset,        [COMMAND_MAIL] = on_mail,
+    [COMMAND_RCPT] = on_rcpt,         [COMMAND_DATA] = on_data,         [COMMAND_END] = on_end,
+    [COMMAND_BDAT] = on_chunk,        [COMMAND_QUIT] = on_quit,
 };
+
+/* RFC 5321 §3.8: may come at any time, and ends the conversation. */
+static void on_farewell(struct client *client, const struct client_command *head, struct smtp_slice reply)
+{
+    bool is_end = head != NULL && (head->kind == COMMAND_END || head->kind == COMMAND_BDAT);
+    if (is_end && client_is_lmtp(client))
+        outcome_by_reply(head->job, &head->job->delivery->targets[head->target], 421, reply);
+    client_end(client, CLIENT_END_CLOSING, reply);
+}
 
 void client_on_reply(struct client *client, uint16_t code, struct smtp_slice reply)
 {
     const struct client_command *head = command_queue_head(&client->commands);
 
     assert(client->state != CLIENT_CLOSING);
-    if (code == 421) { /* RFC 5321 §3.8: may come at any time, and ends the conversation */
-        client_end(client, CLIENT_END_CLOSING, reply);
+    if (code == 421) {
+        on_farewell(client, head, reply);
         return;
     }
     if (head == NULL) {

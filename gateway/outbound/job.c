@@ -3,7 +3,7 @@
 #include <assert.h>
 
 #include "gateway/outbound/feed.h"
-#include "gateway/outbound/outcome.h"
+#include "gateway/outbound/report.h"
 #include "gateway/outbound/site.h"
 
 /* What may follow each state. */
@@ -82,7 +82,7 @@ static void job_go_home(struct job *job)
     if (is_guest)
         outbound->options.send_home(outbound->options.context, delivery);
     else
-        delivery_settle(outbound, delivery, site->name);
+        report_settle(outbound, delivery, site->name);
     site_unuse(site);
 }
 
@@ -103,18 +103,10 @@ void job_unhold(struct job *job)
         job_go_home(job);
 }
 
-void delivery_settle(struct outbound *outbound, struct queue_delivery *delivery, const char *site_name)
-{
-    assert(outbound->options.is_local(outbound->options.context, delivery->queue));
-    queue_settle(delivery, (int64_t)loop_now_wall_ms(outbound->options.loop));
-    outcome_expired(outbound, delivery, site_name);
-    queue_release(delivery);
-}
-
 void delivery_go_home(struct outbound *outbound, struct queue_delivery *delivery)
 {
     if (outbound->options.is_local(outbound->options.context, delivery->queue))
-        delivery_settle(outbound, delivery, NULL);
+        report_settle(outbound, delivery, NULL);
     else
         outbound->options.send_home(outbound->options.context, delivery);
 }

@@ -62,6 +62,7 @@ struct job {
     enum job_carrier carrier;
     bool is_guest; /* another worker's */
     bool mail_refused;
+    bool has_pressed;   /* the site was told of a refusal because of our speed */
     bool is_for_nobody; /* the dot only ends a DATA that should not have been accepted */
 };
 
@@ -81,8 +82,5 @@ void job_unhold(struct job *job);
 /* Gives a waiting job's delivery up to somebody else; the job is gone. delivery->user is the caller's. */
 struct queue_delivery *job_unwrap(struct job *job);
 
-/* Settles what belongs to this worker, sends the rest home. */
+/* Settles what belongs to this worker (report.h), sends the rest home. */
 void delivery_go_home(struct outbound *outbound, struct queue_delivery *delivery);
-
-/* Settles and releases a delivery of this worker's shard, and logs what expired. */
-void delivery_settle(struct outbound *outbound, struct queue_delivery *delivery, const char *site_name);

@@ -12,19 +12,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gateway/base/config.h"
 #include "gateway/base/counters.h"
 #include "gateway/base/list.h"
 #include "gateway/base/log.h"
 #include "gateway/base/pool.h"
 #include "gateway/net/loop.h"
+#include "gateway/outbound/dns/resolver.h"
+#include "gateway/outbound/policy.h"
+#include "gateway/outbound/report.h"
 #include "queue/queue.h"
 
+struct hop_query;
+struct rate_table;
 struct site;
 
-enum {
-    OUTBOUND_HANDED_MAX = 64, /* deliveries of one site that other workers hold for this one */
-};
+enum { OUTBOUND_BUCKETS = 4096 }; /* of the table of sites */
 
 /* One read of a piece of content that is not in memory any more. */
 struct outbound_read {
@@ -43,7 +45,7 @@ struct outbound_read {
 
 struct outbound_options {
     struct loop *loop;
-    const struct config *config; /* until outbound_set_config replaces it */
+    const struct outbound_policy *policy; /* until outbound_set_policy replaces it */
     struct log_writer *log;
     struct counters *counters;
     struct pool *pool;
@@ -59,6 +61,15 @@ struct outbound_options {
      * outbound_accept_handover. False: nobody has; the delivery stays here. NULL: never. */
     bool (*hand_over)(void *context, uint32_t site_index, struct queue_delivery *delivery);
 
+    /* Gives a delivery to this worker, to which its site belongs; the same way. False: not now. NULL when
+     * there is only one worker. */
+    bool (*hand_to)(void *context, uint32_t worker, struct queue_delivery *delivery);
+
+    /* Carries a query to hop_query_serve on query->worker; and its answer to hop_query_answered on the worker
+     * that asked, query->asker. Must not fail. NULL when there is only one worker. */
+    void (*ask)(void *context, struct hop_query *query);
+    void (*answer)(void *context, struct hop_query *query);
+
     /* Whether the shard belongs to this worker. */
     bool (*is_local)(void *context, const struct queue *shard);
 
@@ -68,6 +79,9 @@ struct outbound_options {
      * sixty times as much. */
     uint32_t host_backoff_ms;
     uint32_t site_backoff_ms;
+
+    struct rate_table *notice_rates; /* of all workers; NULL: notices are not limited */
+    const char *resolv_conf;         /* NULL: /etc/resolv.conf */
 };
 
 struct room_table;
@@ -81,16 +95,22 @@ struct outbound {
     _Atomic(struct room_table *) rooms;
 
     /* owner thread */
-    const struct config *config;
-    struct site **sites; /* by their index in config */
-    uint32_t site_count;
-    struct site *nowhere; /* where domains without a route go: a site without hosts */
-    struct list leaving;  /* sites that the configuration no longer knows, until their last user is gone */
-    struct list links;    /* all lanes, see lane.h */
-    struct list dirty;    /* sites to be pumped */
-    struct list alarms;   /* sites to be pumped at a certain time */
-    struct list feeding;  /* sessions whose content can go on */
+    const struct outbound_policy *policy;
+    const struct config *config; /* the policy's */
+    struct resolver *resolver;
+    struct list *buckets;   /* OUTBOUND_BUCKETS: all sites, by the hash of their key */
+    struct list groups;     /* those that several sites can share */
+    struct site *no_memory; /* where mail goes that nothing better could be made for */
+    struct list leaving; /* sites that the configuration no longer leads to, until their last user is gone */
+    struct list unused;  /* sites without users, the longest first */
+    uint64_t swept_us;   /* when those were last looked through */
+    struct list links;   /* all lanes, see lane.h */
+    struct list dirty;   /* sites to be pumped */
+    struct list alarms;  /* sites to be pumped at a certain time */
+    struct list feeding; /* sessions whose content can go on */
+    struct reports reports;
     uint32_t session_count;
+    uint32_t query_count; /* that lanes of ours wait for */
     bool is_draining;
     uint64_t random;
 };
@@ -107,15 +127,22 @@ void outbound_lane_ready(struct outbound *outbound, struct queue_lane *lane);
 void outbound_lane_gone(struct outbound *outbound, struct queue_lane *lane);
 
 /*
- * Takes over a new snapshot; nothing points into the old one afterwards. Lanes find their new site at once
- * (calling outbound_lane_ready for each again does no harm). A site with the same hosts keeps its connections
- * and its back-off; one that is gone finishes what is in flight, and what waits goes back to its lanes.
- * -ENOMEM: the old snapshot stays in use.
+ * Takes over a new policy; nothing points into the old one afterwards, but what is in flight to other
+ * workers. All lanes find their routes anew; what waits for a session goes back to them, untried. A site with
+ * the same hosts and limits' section keeps its connections and what it learned; one that is gone finishes
+ * what is in flight. `is_new_config`: it is more than files that changed. -ENOMEM: the old policy stays in
+ * use.
  */
-int outbound_set_config(struct outbound *outbound, const struct config *config)
+int outbound_set_policy(struct outbound *outbound, const struct outbound_policy *policy, bool is_new_config)
     __attribute__((warn_unused_result));
 
-/* A delivery from another worker; it goes back by send_home, whatever becomes of it. */
+/* What delivery->user points to while a delivery is at another worker: immutable until it is home. */
+struct outbound_gift {
+    struct site *site;    /* the giver's own; of no meaning to the taker */
+    struct next_hop *hop; /* where it is to go; a reference */
+};
+
+/* A delivery from another worker, with its gift; it goes back by send_home, whatever becomes of it. */
 void outbound_accept_handover(struct outbound *outbound, struct queue_delivery *delivery);
 
 /* A delivery of this worker's shard that another worker finished: settles and releases it. */
@@ -137,3 +164,9 @@ void outbound_stop(struct outbound *outbound);
 
 /* Sessions that are not wholly closed. */
 uint32_t outbound_session_count(const struct outbound *outbound);
+
+/* Nothing is under way: no session, no query, no notice that waits to be written. */
+bool outbound_is_quiet(const struct outbound *outbound);
+
+/* For jitter and for choices among equals. */
+uint64_t outbound_random(struct outbound *outbound);

@@ -3,12 +3,43 @@
 #include <assert.h>
 
 #include "gateway/message/recipient.h"
+#include "gateway/outbound/classes.h"
+#include "gateway/outbound/client.h"
+#include "gateway/outbound/policy.h"
+#include "gateway/outbound/report.h"
 #include "gateway/outbound/site.h"
+#include "gateway/outbound/told.h"
+#include "proto/command.h"
+
+enum { AGE_MARGIN_MS = 60000 }; /* between this moment and the one in which the message is home, at most */
+
+/* What is said of one or more recipients at a time. */
+struct verdict {
+    struct job *job;
+    enum queue_outcome outcome;
+    enum log_event event;
+    bool is_unknown; /* perhaps delivered all the same */
+    bool is_answer;  /* the peer's, not our own */
+    uint16_t code;   /* 0: none */
+    struct smtp_slice reply;
+    struct smtp_slice host; /* empty: no peer has to do with it */
+    struct smtp_status status;
+    enum notice_class class;
+    const struct told_reply *told; /* once it was remembered */
+};
 
 static uint64_t span_ms(uint64_t from_ms, uint64_t to_ms)
 {
     return to_ms > from_ms ? to_ms - from_ms : 0; /* the wall clock may have been set back */
 }
+
+static uint64_t age_ms(const struct outbound *outbound, const struct queue_delivery *delivery)
+{
+    return span_ms(delivery->arrival_ms > 0 ? (uint64_t)delivery->arrival_ms : 0,
+                   loop_now_wall_ms(outbound->options.loop));
+}
+
+/* --- Log --- */
 
 static void log_recipient(struct log_line *line, const struct queue_target *target)
 {
@@ -16,17 +47,18 @@ static void log_recipient(struct log_line *line, const struct queue_target *targ
     log_path(line, "to", recipient.address.data, recipient.address.size);
 }
 
-static void log_outcome(const struct job *job, const struct queue_target *target, enum log_event event,
-                        struct smtp_slice reply, bool is_unknown)
+static void log_outcome(const struct verdict *verdict, const struct queue_target *target)
 {
+    const struct job *job = verdict->job;
     const struct queue_delivery *delivery = job->delivery;
     struct outbound *outbound = job->site->outbound;
     uint64_t now_ms = loop_now_wall_ms(outbound->options.loop);
     uint64_t arrival_ms = delivery->arrival_ms > 0 ? (uint64_t)delivery->arrival_ms : 0;
     uint64_t began_ms = job->began_ms != 0 ? job->began_ms : now_ms;
+    char tls[CLIENT_TLS_TEXT_SIZE];
     struct log_line line;
 
-    if (!log_begin(outbound->options.log, &line, event, LOG_INFO))
+    if (!log_begin(outbound->options.log, &line, verdict->event, LOG_INFO))
         return;
     log_id(&line, delivery->id);
     log_path(&line, "from", job->envelope.sender.data, job->envelope.sender.size);
@@ -34,8 +66,12 @@ static void log_outcome(const struct job *job, const struct queue_target *target
     log_u64(&line, "size", delivery->content_size);
     log_text(&line, "site", job->site->name);
     log_text(&line, "host", job->host);
-    log_str(&line, "reply", reply.data, reply.size);
-    if (is_unknown)
+    if (job->client != NULL)
+        log_text(&line, "tls", client_tls_text(job->client, tls, sizeof(tls)));
+    log_str(&line, "reply", verdict->reply.data, verdict->reply.size);
+    if (verdict->event != LOG_DELIVER)
+        log_text(&line, "class", notice_class_name(verdict->class));
+    if (verdict->is_unknown)
         log_bool(&line, "possible_duplicate", true);
     log_u64(&line, "attempt", delivery->attempt);
     log_u64(&line, "delay_ms", span_ms(arrival_ms, now_ms));
@@ -43,48 +79,181 @@ static void log_outcome(const struct job *job, const struct queue_target *target
     log_end(&line);
 }
 
-static void decide(struct job *job, struct queue_target *target, enum queue_outcome outcome,
-                   enum log_event event, struct smtp_slice reply, bool is_unknown)
+static void count(const struct verdict *verdict)
 {
-    struct counters *counters = job->site->outbound->options.counters;
+    struct counters *counters = verdict->job->site->outbound->options.counters;
 
-    assert(target->outcome == QUEUE_RETRY);
-    assert(outcome == QUEUE_DONE || outcome == QUEUE_DEFER);
-    target->outcome = outcome;
-    if (event == LOG_DELIVER)
+    if (verdict->event == LOG_DELIVER)
         COUNTER_ADD(counters, recipients_delivered, 1);
-    else if (event == LOG_BOUNCE)
+    else if (verdict->event == LOG_BOUNCE)
         COUNTER_ADD(counters, bounced, 1);
     else
         COUNTER_ADD(counters, deferred, 1);
-    if (is_unknown)
+    if (verdict->is_unknown)
         COUNTER_ADD(counters, duplicates_possible, 1);
-    log_outcome(job, target, event, reply, is_unknown);
+}
+
+/* --- What will have to be told --- */
+
+static bool is_told_of_success(const struct job *job, uint8_t notify)
+{
+    if (!(notify & SMTP_NOTIFY_SUCCESS))
+        return false;
+    return job->client == NULL || !(job->client->features & SMTP_EXT_DSN); /* else the next hop tells */
+}
+
+/* A failure is told when the sender did not forbid it. Of a deferral we know only at home whether the message
+ * has expired, or whether it is late for the first time. */
+static bool is_to_be_remembered(const struct verdict *verdict, const struct queue_target *target)
+{
+    const struct job *job = verdict->job;
+    const struct outbound *outbound = job->site->outbound;
+    const uint64_t late_ms = outbound->config->retry.delay_warning_ms;
+    const uint8_t notify = recipient_decode(target->address, target->size).notify;
+
+    if (verdict->event == LOG_DEFER) {
+        const uint64_t soon_ms = age_ms(outbound, job->delivery) + AGE_MARGIN_MS;
+        return soon_ms >= outbound->config->retry.max_age_ms ||
+               (!target->marked && report_wants_delay(notify) && late_ms > 0 && soon_ms >= late_ms);
+    }
+    if (job->envelope.sender.size == 0)
+        return false;
+    return verdict->event == LOG_DELIVER ? is_told_of_success(job, notify) : report_wants_failure(notify);
+}
+
+static enum notice_action action_of(const struct verdict *verdict)
+{
+    const struct site *site = verdict->job->site;
+
+    if (verdict->event == LOG_BOUNCE)
+        return NOTICE_FAILED;
+    if (verdict->event == LOG_DEFER)
+        return NOTICE_DELAYED;
+    return site->hop == NULL || site->hop->is_lmtp ? NOTICE_DELIVERED : NOTICE_RELAYED;
+}
+
+/* False: no memory. */
+static bool remember(struct verdict *verdict, uint32_t number)
+{
+    struct job *job = verdict->job;
+
+    if (verdict->told != NULL) {
+        told_share(job->delivery, number, verdict->told);
+        return true;
+    }
+    const struct told_reply reply = {
+        .action = action_of(verdict),
+        .class = verdict->class,
+        .code = verdict->is_answer ? verdict->code : 0,
+        .status = verdict->status,
+        .reply = verdict->reply,
+        .host = verdict->is_answer || verdict->event == LOG_DEFER ? verdict->host : SMTP_SLICE(""),
+        .at_ms = (int64_t)loop_now_wall_ms(job->site->outbound->options.loop),
+    };
+    verdict->told = told_note(job->delivery, number, &reply);
+    return verdict->told != NULL;
+}
+
+/* --- Verdicts --- */
+
+static struct verdict verdict_of(struct job *job, uint16_t code, struct smtp_slice reply,
+                                 enum log_event event)
+{
+    const struct outbound *outbound = job->site->outbound;
+    const bool has_spoken = job->client != NULL; /* nobody was asked before that */
+    if (code == 0 && has_spoken)
+        code = told_code(reply);
+    struct verdict verdict = {
+        .job = job,
+        .outcome = event == LOG_DEFER ? QUEUE_DEFER : QUEUE_DONE,
+        .event = event,
+        .is_answer = has_spoken && code != 0,
+        .code = code,
+        .reply = reply,
+        .status = told_status(reply),
+    };
+    if (has_spoken) {
+        const char *host = job->client->endpoint->host;
+        verdict.host = (struct smtp_slice){host, (uint32_t)strlen(host)};
+    }
+    if (event == LOG_DELIVER)
+        return verdict;
+    const struct classes_reply question = {
+        .code = code, .status = verdict.status, .text = reply, .host = verdict.host};
+    verdict.class = classes_find(outbound->policy->classes, &question);
+    return verdict;
+}
+
+/* Nobody would hear of it: it is tried again, and perhaps there is memory then. */
+static void put_off(struct verdict *verdict)
+{
+    static const struct smtp_slice reason = SMTP_SLICE("4.3.0 out of memory");
+
+    *verdict = verdict_of(verdict->job, 0, reason, LOG_DEFER);
+}
+
+static void decide(struct verdict *verdict, uint32_t number)
+{
+    struct queue_target *target = &verdict->job->delivery->targets[number];
+
+    assert(target->outcome == QUEUE_RETRY);
+    assert(verdict->outcome == QUEUE_DONE || verdict->outcome == QUEUE_DEFER);
+    if (is_to_be_remembered(verdict, target) && !remember(verdict, number) && verdict->event == LOG_BOUNCE)
+        put_off(verdict);
+    target->outcome = verdict->outcome;
+    count(verdict);
+    log_outcome(verdict, target);
+}
+
+static uint32_t decide_rest(struct verdict *verdict)
+{
+    const struct queue_delivery *delivery = verdict->job->delivery;
+    uint32_t decided = 0;
+
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
+        if (delivery->targets[i].outcome != QUEUE_RETRY)
+            continue;
+        decide(verdict, i);
+        decided++;
+    }
+    return decided;
+}
+
+static enum log_event event_of(uint16_t code)
+{
+    if (code >= 200 && code < 300)
+        return LOG_DELIVER;
+    return code >= 500 && code < 600 ? LOG_BOUNCE : LOG_DEFER;
+}
+
+/* The far side says that we are too fast. */
+static void feel_pressure(const struct verdict *verdict)
+{
+    struct job *job = verdict->job;
+
+    if (verdict->event == LOG_DELIVER || verdict->class != NOTICE_CLASS_RATE_LIMITED || !verdict->is_answer ||
+        job->has_pressed)
+        return;
+    job->has_pressed = true;
+    site_pressed(job->site, job->client->endpoint, SITE_PRESSURE_RATE);
 }
 
 void outcome_by_reply(struct job *job, struct queue_target *target, uint16_t code, struct smtp_slice reply)
 {
-    if (code >= 200 && code < 300)
-        decide(job, target, QUEUE_DONE, LOG_DELIVER, reply, false);
-    else if (code >= 500 && code < 600)
-        decide(job, target, QUEUE_DONE, LOG_BOUNCE, reply, false);
-    else
-        decide(job, target, QUEUE_DEFER, LOG_DEFER, reply, false);
+    struct verdict verdict = verdict_of(job, code, reply, event_of(code));
+
+    assert(target >= job->delivery->targets);
+    decide(&verdict, (uint32_t)(target - job->delivery->targets));
+    feel_pressure(&verdict);
 }
 
 void outcome_rest_by_reply(struct job *job, uint16_t code, struct smtp_slice reply)
 {
-    uint32_t decided = 0;
+    struct verdict verdict = verdict_of(job, code, reply, event_of(code));
 
-    for (uint32_t i = 0; i < job->delivery->target_count; i++) {
-        struct queue_target *target = &job->delivery->targets[i];
-        if (target->outcome != QUEUE_RETRY)
-            continue;
-        outcome_by_reply(job, target, code, reply);
-        decided++;
-    }
-    if (decided > 0 && code >= 200 && code < 300)
+    if (decide_rest(&verdict) > 0 && verdict.event == LOG_DELIVER)
         COUNTER_ADD(job->site->outbound->options.counters, messages_delivered, 1);
+    feel_pressure(&verdict);
 }
 
 void outcome_rest(struct job *job, enum queue_outcome outcome, struct smtp_slice reason)
@@ -92,27 +261,24 @@ void outcome_rest(struct job *job, enum queue_outcome outcome, struct smtp_slice
     assert(outcome != QUEUE_EXPIRED);
     if (outcome == QUEUE_RETRY)
         return; /* which is what they have */
-    for (uint32_t i = 0; i < job->delivery->target_count; i++) {
-        struct queue_target *target = &job->delivery->targets[i];
-        if (target->outcome == QUEUE_RETRY)
-            decide(job, target, outcome, outcome == QUEUE_DONE ? LOG_BOUNCE : LOG_DEFER, reason, false);
-    }
+    struct verdict verdict = verdict_of(job, 0, reason, outcome == QUEUE_DONE ? LOG_BOUNCE : LOG_DEFER);
+    decide_rest(&verdict);
 }
 
 void outcome_rest_unknown(struct job *job, struct smtp_slice reason)
 {
     assert(job->state == JOB_ENDED);
-    for (uint32_t i = 0; i < job->delivery->target_count; i++) {
-        struct queue_target *target = &job->delivery->targets[i];
-        if (target->outcome == QUEUE_RETRY)
-            decide(job, target, QUEUE_DEFER, LOG_DEFER, reason, true);
-    }
+    struct verdict verdict = verdict_of(job, 0, reason, LOG_DEFER);
+    verdict.is_unknown = true;
+    decide_rest(&verdict);
 }
 
-static void log_expired(struct outbound *outbound, const struct queue_delivery *delivery,
-                        const struct queue_target *target, const char *site_name)
+/* --- Expiry --- */
+
+static void log_expired(struct outbound *outbound, const struct queue_delivery *delivery, uint32_t number,
+                        const char *site_name)
 {
-    uint64_t now_ms = loop_now_wall_ms(outbound->options.loop);
+    const struct told_reply *told = told_of(delivery, number);
     struct envelope envelope;
     struct log_line line;
 
@@ -121,12 +287,12 @@ static void log_expired(struct outbound *outbound, const struct queue_delivery *
     log_id(&line, delivery->id);
     if (envelope_decode(delivery->meta, delivery->meta_size, &envelope) == 0)
         log_path(&line, "from", envelope.sender.data, envelope.sender.size);
-    log_recipient(&line, target);
+    log_recipient(&line, &delivery->targets[number]);
     log_u64(&line, "size", delivery->content_size);
     log_text(&line, "site", site_name);
+    log_text(&line, "class", notice_class_name(told != NULL ? told->class : NOTICE_CLASS_EXPIRED));
     log_u64(&line, "attempt", delivery->attempt);
-    log_u64(&line, "delay_ms",
-            span_ms(delivery->arrival_ms > 0 ? (uint64_t)delivery->arrival_ms : 0, now_ms));
+    log_u64(&line, "delay_ms", age_ms(outbound, delivery));
     log_end(&line);
 }
 
@@ -136,6 +302,6 @@ void outcome_expired(struct outbound *outbound, const struct queue_delivery *del
         if (delivery->targets[i].outcome != QUEUE_EXPIRED)
             continue;
         COUNTER_ADD(outbound->options.counters, expired, 1);
-        log_expired(outbound, delivery, &delivery->targets[i], site_name);
+        log_expired(outbound, delivery, i, site_name);
     }
 }

@@ -10,6 +10,11 @@
 #include "gateway/outbound/job.h"
 #include "proto/slice.h"
 
+/* Every defer and bounce gets a class (classes.h), which is logged. What the sender may have to be told is
+ * remembered in the delivery (told.h). A class of rate-limited slows the site down, once for each job.
+ * Without a session a reply counts as our own words: mail is discarded or refused as the configuration says.
+ */
+
 /* The first digit of the reply decides (RFC 5321 §4.2.1): 2xx delivered, 5xx bounced, the rest deferred. */
 void outcome_by_reply(struct job *job, struct queue_target *target, uint16_t code, struct smtp_slice reply);
 

@@ -1,22 +1,20 @@
-/* The decisions of a site: who takes the next message, when another connection is worth it, what others may
- * take. */
+/* The decisions of a site: who takes the next message, when another connection is worth it. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 
 #include "gateway/outbound/client.h"
+#include "gateway/outbound/group.h"
 #include "gateway/outbound/job.h"
 #include "gateway/outbound/outcome.h"
 #include "gateway/outbound/rooms.h"
 #include "gateway/outbound/site.h"
 
 enum {
-    CONNECTING_MAX = 2,         /* at once; more would only race each other to the same host */
+    CONNECTING_MIN = 2,         /* at once; more would only race each other to the same host, */
+    LIVE_PER_CONNECTING = 4,    /* unless it serves so many already for each of them */
     WAITING_PER_CONNECTION = 2, /* beyond that another connection is worth its cost */
     WAITING_MAX_US = 100000,    /* and so it is when something has waited for so long */
-    OFFERS_MAX = 8,             /* deliveries handed over in one pump */
-    OFFER_AGAIN_US = 20000,     /* nobody had room: ask again */
-    STUCK_US = 60000000,        /* nobody had room for so long: look for mail that is too old */
     PUMP_MAX = 4096,            /* messages started in one pump */
     QUICK_END_US = 20000,       /* such a peer answers so soon that a message can well wait behind another */
 };
@@ -48,15 +46,52 @@ static uint32_t ready_room(const struct site *site)
     return 0;
 }
 
+static struct client *find_at(struct list *sessions, const struct endpoint *endpoint)
+{
+    list_each(link, sessions)
+    {
+        struct client *client = list_entry(link, struct client, room_link);
+        if (client->endpoint == endpoint)
+            return client;
+    }
+    return NULL;
+}
+
+/* By weights: a session with the host whose turn it is, if it has one with room. */
+static struct client *pick_weighted(struct site *site)
+{
+    const struct endpoint *endpoint = site_weighted_endpoint(site);
+
+    if (endpoint == NULL)
+        return NULL;
+    struct client *client = find_at(&site->idle, endpoint);
+    return client != NULL ? client : find_at(&site->half, endpoint);
+}
+
 /* A busy client with room saves the cost of a flight, but the message waits for the reply to the one before
  * it. */
 static struct client *pick_session(struct site *site)
 {
+    struct client *client = pick_weighted(site);
     bool half_first = site->half_count > 0 && (site->idle_count == 0 || site->end_us < QUICK_END_US);
     struct list *link = list_first(half_first ? &site->half : &site->idle);
 
     assert(link != NULL);
-    return list_entry(link, struct client, room_link);
+    return client != NULL ? client : list_entry(link, struct client, room_link);
+}
+
+static void begin(struct site *site, struct job *job)
+{
+    struct client *client = pick_session(site);
+
+    if (!client_has_room_for(client, job->delivery->target_count)) {
+        client_retire(client);
+        site_push_job(site, job, true);
+        return;
+    }
+    shaper_message_began(&site->group->shaper, now_of(site));
+    site_count_sent(site, client->endpoint);
+    client_begin(client, job);
 }
 
 /* True when it stopped only because it has done enough for one turn. */
@@ -71,41 +106,68 @@ static bool fill(struct site *site)
                 return false;
             continue;
         }
-        client_begin(pick_session(site), site_pop_job(site));
+        uint64_t at_us = shaper_message_at(&site->group->shaper, now_of(site));
+        if (at_us > now_of(site)) {
+            site_set_alarm(site, at_us);
+            return false;
+        }
+        begin(site, site_pop_job(site));
     }
     return true;
 }
 
 /* --- More connections --- */
 
-static void begin_probe(struct site *site)
+/* By the limits. False: not now; the site is pumped when it may be. */
+static bool may_connect(struct site *site, uint64_t now_us)
 {
-    site->state = SITE_PROBING;
-    for (uint32_t i = 0; i < site->endpoint_count; i++)
-        site->endpoints[i].left_out_until_us = 0;
+    uint64_t at_us = shaper_connect_at(&site->group->shaper, now_us);
+
+    if (at_us <= now_us)
+        return true;
+    if (at_us != UINT64_MAX) {
+        site_set_alarm(site, at_us);
+        return false;
+    }
+    group_wait(site->group, site);
+    if (live_sessions(site) == 0)
+        group_steal_idle(site->group, site);
+    return false;
+}
+
+/* By weights, a host whose turn it is and that has no session yet. */
+static struct endpoint *missing_endpoint(struct site *site)
+{
+    struct endpoint *endpoint = site_weighted_endpoint(site);
+    return endpoint != NULL && endpoint->users == 0 && group_host_has_room(endpoint->host_room) ? endpoint
+                                                                                                : NULL;
 }
 
 /* One connection, to the first host that can be reached at all. */
 static void open_one(struct site *site)
 {
-    for (uint32_t i = 0; i < site->endpoint_count; i++) {
-        struct endpoint *endpoint = site_endpoint(site);
+    for (uint32_t tries = 0; tries < NEXT_HOP_HOSTS_MAX; tries++) {
+        struct endpoint *endpoint = missing_endpoint(site);
         if (endpoint == NULL)
+            endpoint = site_endpoint(site);
+        if (endpoint == NULL) {
+            group_wait(site->group, site); /* for a connection at its host */
             return;
+        }
         int result = client_open(site, endpoint);
         if (result == 0)
             return;
         const char *what = strerrordesc_np(-result);
         site_set_reason(site, "4.4.1 %.160s: %s", endpoint->text, what != NULL ? what : "cannot connect");
         site_endpoint_failed(site, endpoint, false);
-        if (site->open_after_us > now_of(site))
+        if (site->state != SITE_UP || endpoint->established > 0)
             return;
     }
 }
 
-static void probe(struct site *site)
+static void probe(struct site *site, uint64_t now_us)
 {
-    if (live_sessions(site) > 0 || site->session_count >= site->share)
+    if (live_sessions(site) > 0 || site->session_count >= site->share || !may_connect(site, now_us))
         return;
     open_one(site);
 }
@@ -122,21 +184,25 @@ static bool wants_another(struct site *site, uint64_t now_us)
     if (site->waiting_since_us == 0)
         site->waiting_since_us = now_us;
     if (live == 0 || waiting > live * WAITING_PER_CONNECTION ||
-        now_us - site->waiting_since_us >= WAITING_MAX_US)
+        now_us - site->waiting_since_us >= WAITING_MAX_US || missing_endpoint(site) != NULL)
         return true;
     site_set_alarm(site, site->waiting_since_us + WAITING_MAX_US);
     return false;
 }
 
+static uint32_t connecting_max(const struct site *site)
+{
+    return CONNECTING_MIN + (live_sessions(site) - site->connecting) / LIVE_PER_CONNECTING;
+}
+
 static void grow(struct site *site, uint64_t now_us)
 {
-    while (site->state == SITE_UP && site->connecting < CONNECTING_MAX && site->session_count < site->share) {
-        if (!wants_another(site, now_us))
+    if (live_sessions(site) > 0 && shaper_message_at(&site->group->shaper, now_us) > now_us)
+        return; /* those that are there have nothing to do either */
+    while (site->state == SITE_UP && site->connecting < connecting_max(site) &&
+           site->session_count < site->share) {
+        if (!wants_another(site, now_us) || !may_connect(site, now_us))
             return;
-        if (now_us < site->open_after_us && live_sessions(site) > 0) {
-            site_set_alarm(site, site->open_after_us);
-            return;
-        }
         uint32_t before = site->session_count;
         open_one(site);
         if (site->session_count == before)
@@ -149,7 +215,7 @@ static void open_sessions(struct site *site)
 {
     uint64_t now_us = now_of(site);
 
-    if (site->share == 0 || site_waiting(site, 1) == 0) {
+    if (site_waiting(site, 1) == 0) {
         site->waiting_since_us = 0;
         return;
     }
@@ -158,95 +224,44 @@ static void open_sessions(struct site *site)
             site_set_alarm(site, site->down_until_us);
             return;
         }
-        begin_probe(site);
+        site->state = SITE_PROBING;
+        site_allow_all(site);
     }
     if (site->state == SITE_PROBING)
-        probe(site);
+        probe(site, now_us);
     else
         grow(site, now_us);
 }
 
-/* --- Other workers --- */
-
-/* The next delivery that may be given away, or NULL. */
-static struct job *next_to_offer(struct site *site)
+/* A site that is down and has nothing of its own to try with would never learn that it is up again: it takes
+ * one delivery of others as its probe. */
+static uint32_t room_while_down(struct site *site)
 {
-    if (list_is_empty(&site->jobs) && (!site_take(site) || list_is_empty(&site->jobs)))
-        return NULL;
-    struct job *job = site_pop_job(site);
-    if (!job->is_guest)
-        return job;
-    site_push_job(site, job, true);
-    return NULL;
+    uint64_t now_us = now_of(site);
+
+    if (live_sessions(site) > 0)
+        return 0;
+    if (site->state == SITE_DOWN && now_us < site->down_until_us) {
+        site_set_alarm(site, site->down_until_us);
+        return 0;
+    }
+    return 1;
 }
 
-static bool offer(struct site *site, struct job *job)
+static uint32_t room_now(struct site *site)
 {
-    struct outbound *outbound = site->outbound;
-
-    site_use(site);
-    struct queue_delivery *delivery = job_unwrap(job);
-    delivery->user = site;
-    if (outbound->options.hand_over(outbound->options.context, site->index, delivery)) {
-        site->handed++;
-        return true;
-    }
-    delivery->user = NULL;
-    job = job_new(site, delivery);
-    if (job != NULL)
-        site_push_job(site, job, true);
-    site_unuse(site);
-    return false;
-}
-
-static void note_refusal(struct site *site, uint64_t now_us)
-{
-    if (site->share > 0)
-        return;
-    if (site->refused_since_us == 0)
-        site->refused_since_us = now_us;
-    if (now_us - site->refused_since_us >= STUCK_US) {
-        site_set_reason(site, "4.4.1 no connection is free");
-        site_defer_old(site);
-        site->refused_since_us = now_us;
-    }
-    site_set_alarm(site, now_us + OFFER_AGAIN_US);
-}
-
-static void offer_to_others(struct site *site)
-{
-    const struct outbound_options *options = &site->outbound->options;
-
-    if (options->hand_over == NULL || options->worker_count < 2 || site->state != SITE_UP)
-        return;
-    for (uint32_t i = 0; i < OFFERS_MAX && site->handed < OUTBOUND_HANDED_MAX; i++) {
-        uint64_t ours = (uint64_t)live_sessions(site) * WAITING_PER_CONNECTION;
-        if (site->share == 0)
-            ours = 0;
-        else if (ours == 0)
-            ours = WAITING_PER_CONNECTION;
-        if (site_waiting(site, ours + 1) <= ours)
-            return;
-        struct job *job = next_to_offer(site);
-        if (job == NULL)
-            return;
-        if (!offer(site, job)) {
-            note_refusal(site, now_of(site));
-            return;
-        }
-        site->refused_since_us = 0;
-    }
+    if (site->share == 0 || site_waiting(site, 1) > 0)
+        return 0;
+    if (site->state != SITE_UP)
+        return room_while_down(site);
+    uint32_t more = site->share > site->session_count ? site->share - site->session_count : 0;
+    return ready_room(site) + (more < CONNECTING_MIN ? more : CONNECTING_MIN);
 }
 
 static void publish_room(struct site *site)
 {
-    uint32_t room = 0;
-
-    if (site->state == SITE_UP && site_waiting(site, 1) == 0) {
-        uint32_t more = site->share > site->session_count ? site->share - site->session_count : 0;
-        room = ready_room(site) + (more < CONNECTING_MAX ? more : CONNECTING_MAX);
-    }
-    rooms_publish(site->outbound, site->index, room);
+    if (site->is_spread && !site->is_leaving)
+        rooms_publish(site->outbound, site->index, room_now(site));
 }
 
 /* --- All of it --- */
@@ -259,8 +274,8 @@ static void retire_sessions(struct site *site)
     }
 }
 
-/* Domains without a route: RFC 3463's 4.4.4, since the next configuration may well have one. */
-static bool refuse_all(struct site *site)
+/* All that waits gets the verdict. */
+static bool judge_all(struct site *site)
 {
     for (uint32_t i = 0; i < PUMP_MAX; i++) {
         if (site_waiting(site, 1) == 0 || site->taking > 0)
@@ -270,26 +285,36 @@ static bool refuse_all(struct site *site)
     return true;
 }
 
+static bool work(struct site *site)
+{
+    if (site->hop == NULL)
+        return judge_all(site);
+    bool again = false;
+    if (site_is_ours(site)) {
+        again = fill(site);
+        open_sessions(site);
+        if (shaper_connect_at(&site->group->shaper, now_of(site)) <= now_of(site))
+            group_wake(site->group); /* whoever waits behind it */
+    }
+    site_hand_over(site);
+    publish_room(site);
+    return again;
+}
+
 void site_pump(struct site *site)
 {
     bool again = false;
 
+    list_remove(&site->waiting_link);
     if (site->is_leaving || site->outbound->is_draining) {
         site_return_jobs(site);
         retire_sessions(site);
-        if (site->index != SITE_NO_INDEX)
+        if (site->is_spread && !site->is_leaving)
             rooms_publish(site->outbound, site->index, 0);
-    } else if (site->endpoint_count == 0) {
-        again = refuse_all(site);
     } else {
-        again = fill(site);
-        open_sessions(site);
-        offer_to_others(site);
-        publish_room(site);
+        again = work(site);
     }
     list_remove(&site->dirty_link); /* what was touched in here was seen in here */
     if (again)
         site_touch(site);
-    if (site->is_leaving && site->users == 0)
-        site_free(site);
 }

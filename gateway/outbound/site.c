@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gateway/outbound/client.h"
+#include "gateway/outbound/group.h"
 #include "gateway/outbound/job.h"
 
 enum {
@@ -16,57 +17,204 @@ enum {
     SITE_JITTER_PERCENT = 20,
 };
 
-/* --- Life --- */
-
-static uint32_t count_addresses(const struct config_site *config)
+static uint64_t now_of(const struct site *site)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < config->host_count; i++)
-        count += config->hosts[i].address_count;
-    return (uint32_t)count;
+    return loop_now_us(site->outbound->options.loop);
 }
 
-static int copy_endpoints(struct site *site, const struct config_site *config)
-{
-    uint32_t count = count_addresses(config);
+/* --- Finding and making --- */
 
-    assert(count > 0);
-    site->endpoints = calloc(count, sizeof(*site->endpoints));
-    site->name = strdup(config->name);
-    if (site->endpoints == NULL || site->name == NULL)
-        return -1;
-    for (size_t i = 0; i < config->host_count; i++) {
-        const struct config_host *host = &config->hosts[i];
-        for (size_t j = 0; j < host->address_count; j++)
-            endpoint_init(&site->endpoints[site->endpoint_count++], host->name, &host->addresses[j]);
+static struct list *bucket_of(struct outbound *outbound, uint64_t hash)
+{
+    return &outbound->buckets[hash % OUTBOUND_BUCKETS];
+}
+
+static struct site *find(struct outbound *outbound, uint64_t hash, const char *key)
+{
+    list_each(link, bucket_of(outbound, hash))
+    {
+        struct site *site = list_entry(link, struct site, bucket_link);
+        if (site->hash == hash && strcmp(site->key, key) == 0 && !site->is_leaving)
+            return site;
     }
-    assert(site->endpoint_count == count);
-    return 0;
+    return NULL;
 }
 
-struct site *site_new(struct outbound *outbound, const struct config_site *config)
+static struct site *site_new(struct outbound *outbound)
 {
     struct site *site = calloc(1, sizeof(*site));
 
     if (site == NULL)
         return NULL;
     site->outbound = outbound;
-    site->index = SITE_NO_INDEX;
-    site->recipients_per_message = 100;
+    site->index = NEXT_HOP_NO_INDEX;
     site->alarm_us = UINT64_MAX;
-    struct list *lists[] = {&site->dirty_link, &site->alarm_link, &site->leaving_link, &site->ready,
-                            &site->jobs,       &site->sessions,   &site->idle,         &site->half};
+    site->handed_max = SITE_HANDED_MIN;
+    struct list *lists[] = {
+        &site->bucket_link, &site->dirty_link,    &site->alarm_link,   &site->unused_link, &site->member_link,
+        &site->endpoints,   &site->old_endpoints, &site->ready,        &site->jobs,        &site->sessions,
+        &site->idle,        &site->half,          &site->waiting_link,
+    };
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
-    if (config == NULL) {
-        site_set_reason(site, "4.4.4 no route to the domain");
-        return site;
+    return site;
+}
+
+static void enlist(struct site *site, uint64_t hash, const char *key)
+{
+    site->hash = hash;
+    site->key = key;
+    list_push_back(bucket_of(site->outbound, hash), &site->bucket_link);
+    site->unused_since_us = now_of(site);
+    list_push_back(&site->outbound->unused, &site->unused_link);
+}
+
+/* --- Limits --- */
+
+static const struct config_limits *find_limits(const struct site *site)
+{
+    const char *names[NEXT_HOP_HOSTS_MAX];
+
+    assert(site->hop->host_count <= NEXT_HOP_HOSTS_MAX);
+    for (uint32_t i = 0; i < site->hop->host_count; i++)
+        names[i] = site->hop->hosts[i].name;
+    return config_limits_find(site->outbound->config, site->hop->name, names, site->hop->host_count);
+}
+
+/* Only a number of connections can be divided and still be used in full. */
+static bool can_spread(const struct next_hop *hop, const struct config_limits *limits)
+{
+    return hop->index != NEXT_HOP_NO_INDEX && limits->connections_per_host == 0 &&
+           limits->connections_per_second == 0 && limits->messages_per_second == 0 &&
+           limits->messages_per_minute == 0 && limits->messages_per_hour == 0;
+}
+
+static uint32_t part_of(uint32_t whole, uint32_t index, uint32_t count)
+{
+    return whole / count + (index < whole % count ? 1 : 0);
+}
+
+static uint64_t hash_name(const char *name)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+    return hash ^ hash >> 32;
+}
+
+/* What the limits say about this worker's part. */
+static void divide(struct site *site, const struct config_limits *limits)
+{
+    const struct outbound_options *options = &site->outbound->options;
+    bool is_shared = limits->index != 0;
+
+    site->limits = *limits;
+    site->is_spread = can_spread(site->hop, limits);
+    if (site->is_spread) {
+        site->index = site->hop->index;
+        site->share = part_of(limits->connections, options->worker_index, options->worker_count);
+        site->limits.connections = site->share > 0 ? site->share : 1;
+        return;
     }
-    if (copy_endpoints(site, config) < 0) {
+    uint64_t hash = is_shared ? hash_name(limits->pattern) : site->hop->hash;
+    site->index = NEXT_HOP_NO_INDEX;
+    site->owner = (uint32_t)(hash % options->worker_count);
+    site->share = site->owner == options->worker_index ? limits->connections : 0;
+}
+
+/* Spread sites that share a section divide it among themselves, too: each worker has one group for all. */
+static struct group *find_group(struct site *site, const struct config_limits *limits)
+{
+    char key[NEXT_HOP_NAME_SIZE];
+
+    if (limits->index == 0)
+        return group_find(site->outbound, NULL, &site->limits);
+    snprintf(key, sizeof(key), "%s%.500s", site->is_spread ? "*" : "", limits->pattern);
+    return group_find(site->outbound, key, &site->limits);
+}
+
+static int join_group(struct site *site, const struct config_limits *limits)
+{
+    divide(site, limits);
+    site->group = find_group(site, limits);
+    if (site->group == NULL)
+        return -1;
+    list_push_back(&site->group->members, &site->member_link);
+    return 0;
+}
+
+static void leave_group(struct site *site)
+{
+    list_remove(&site->waiting_link);
+    list_remove(&site->member_link);
+    if (site->group != NULL)
+        group_release(site->group);
+    site->group = NULL;
+}
+
+/* --- Life --- */
+
+static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop)
+{
+    struct site *site = site_new(outbound);
+
+    if (site == NULL)
+        return NULL;
+    site->hop = next_hop_ref(hop);
+    site->name = hop->name;
+    if (join_group(site, find_limits(site)) < 0 || site_take_hosts(site) < 0) {
         site_free(site);
         return NULL;
     }
-    site_configure(site, config);
+    enlist(site, hop->hash, hop->key);
+    return site;
+}
+
+/* The names are the same, the addresses may not be. */
+static void renew_hop(struct site *site, struct next_hop *hop)
+{
+    struct next_hop *old = site->hop;
+
+    if (hop == old)
+        return;
+    site->hop = next_hop_ref(hop);
+    if (site_take_hosts(site) < 0) {
+        next_hop_unref(hop);
+        site->hop = old;
+        return;
+    }
+    site->key = hop->key;
+    site->name = hop->name;
+    next_hop_unref(old);
+}
+
+struct site *site_of_hop(struct outbound *outbound, struct next_hop *hop)
+{
+    struct site *site = find(outbound, hop->hash, hop->key);
+
+    if (site == NULL)
+        return new_with_hop(outbound, hop);
+    renew_hop(site, hop);
+    return site;
+}
+
+struct site *site_of_verdict(struct outbound *outbound, uint16_t code, const char *text)
+{
+    assert(code == 250 || (code >= 400 && code < 600));
+    uint64_t hash = hash_name(text);
+    struct site *site = find(outbound, hash, text);
+    if (site != NULL)
+        return site;
+    site = site_new(outbound);
+    if (site == NULL)
+        return NULL;
+    site->verdict_code = code;
+    site->verdict_text = strdup(text);
+    if (site->verdict_text == NULL) {
+        site_free(site);
+        return NULL;
+    }
+    enlist(site, hash, site->verdict_text);
     return site;
 }
 
@@ -75,52 +223,46 @@ void site_free(struct site *site)
     if (site == NULL)
         return;
     assert(site->users == 0 && site->session_count == 0 && site->job_count == 0);
-    list_remove(&site->dirty_link);
-    list_remove(&site->alarm_link);
-    list_remove(&site->leaving_link);
-    free(site->endpoints);
-    free(site->name);
+    struct list *links[] = {&site->bucket_link, &site->dirty_link, &site->alarm_link, &site->unused_link};
+    for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+        list_remove(links[i]);
+    site_drop_hosts(site);
+    leave_group(site);
+    next_hop_unref(site->hop);
+    free(site->verdict_text);
     free(site);
 }
 
-bool site_is_same(const struct site *site, const struct config_site *config)
+static bool is_same_section(const struct site *site, const struct config_limits *limits)
 {
-    uint32_t next = 0;
+    return strcmp(site->limits.pattern, limits->pattern) == 0;
+}
 
-    if (site->name == NULL || strcmp(site->name, config->name) != 0 ||
-        site->endpoint_count != count_addresses(config))
-        return false;
-    for (size_t i = 0; i < config->host_count; i++) {
-        const struct config_host *host = &config->hosts[i];
-        for (size_t j = 0; j < host->address_count; j++) {
-            struct endpoint endpoint;
-            endpoint_init(&endpoint, host->name, &host->addresses[j]);
-            if (strcmp(endpoint.text, site->endpoints[next++].text) != 0)
-                return false;
-        }
+/* In another group, or with another owner, all that is open begins anew: what it counted stays where it was.
+ */
+void site_configure(struct site *site)
+{
+    if (site->hop == NULL || site->is_leaving)
+        return;
+    const struct config_limits *limits = find_limits(site);
+    bool was_spread = site->is_spread;
+    if (!is_same_section(site, limits) || can_spread(site->hop, limits) != was_spread) {
+        site_leave(site);
+        return;
     }
-    return true;
+    divide(site, limits);
+    group_set_limits(site->group, &site->limits);
+    site_touch(site);
 }
 
-void site_configure(struct site *site, const struct config_site *config)
-{
-    uint32_t workers = site->outbound->options.worker_count;
-    uint32_t index = site->outbound->options.worker_index;
-
-    assert(index < workers);
-    site->index = config->index;
-    site->limit = config->connections;
-    site->share = site->limit / workers + (index < site->limit % workers ? 1 : 0);
-    site->messages_per_connection = config->messages_per_connection;
-    site->recipients_per_message = config->recipients_per_message > 0 ? config->recipients_per_message : 1;
-}
-
+/* Out of the table at once: who asks for the key gets a new site. */
 void site_leave(struct site *site)
 {
-    assert(!site->is_leaving);
+    if (site->is_leaving)
+        return;
     site->is_leaving = true;
-    site->index = SITE_NO_INDEX;
-    list_push_back(&site->outbound->leaving, &site->leaving_link);
+    list_remove(&site->bucket_link);
+    list_push_back(&site->outbound->leaving, &site->bucket_link);
     site_touch(site);
 }
 
@@ -143,28 +285,46 @@ void site_use(struct site *site)
 {
     site->users++;
     assert(site->users != 0);
+    list_remove(&site->unused_link);
 }
 
 void site_unuse(struct site *site)
 {
     assert(site->users > 0);
     site->users--;
-    if (site->users == 0 && site->is_leaving)
-        site_touch(site);
+    if (site->users > 0)
+        return;
+    site->unused_since_us = now_of(site);
+    list_push_back(&site->outbound->unused, &site->unused_link);
 }
 
-/* --- Hosts --- */
+/* --- Sessions --- */
 
-struct endpoint *site_endpoint(struct site *site)
+void site_session_opened(struct site *site, struct endpoint *endpoint)
 {
-    uint64_t now_us = loop_now_us(site->outbound->options.loop);
-
-    for (uint32_t i = 0; i < site->endpoint_count; i++) {
-        if (endpoint_is_usable(&site->endpoints[i], now_us))
-            return &site->endpoints[i];
-    }
-    return NULL;
+    site->session_count++;
+    site->connecting++;
+    site->outbound->session_count++;
+    endpoint->host_room->sessions++;
+    shaper_connect_began(&site->group->shaper, now_of(site));
+    site_use(site);
+    COUNTER_ADD(site->outbound->options.counters, outbound_connections, 1);
 }
+
+void site_session_closed(struct site *site, struct endpoint *endpoint)
+{
+    assert(site->session_count > 0 && site->closing > 0 && endpoint->host_room->sessions > 0);
+    site->session_count--;
+    site->closing--;
+    site->outbound->session_count--;
+    endpoint->host_room->sessions--;
+    shaper_connection_ended(&site->group->shaper, now_of(site));
+    group_wake(site->group);
+    site_touch(site);
+    site_unuse(site);
+}
+
+/* --- What goes wrong --- */
 
 void site_set_reason(struct site *site, const char *format, ...)
 {
@@ -174,16 +334,6 @@ void site_set_reason(struct site *site, const char *format, ...)
     int size = vsnprintf(site->reason, sizeof(site->reason), format, arguments);
     va_end(arguments);
     assert(size >= 0);
-}
-
-static uint64_t next_random(struct outbound *outbound)
-{
-    uint64_t x = outbound->random; /* xorshift64: jitter needs no more */
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    outbound->random = x;
-    return x;
 }
 
 static uint32_t grow_backoff(struct site *site, uint32_t last_ms)
@@ -200,7 +350,7 @@ static uint64_t jitter_us(struct site *site, uint32_t ms)
 {
     uint64_t span = (uint64_t)ms * 1000 * SITE_JITTER_PERCENT / 100;
     uint64_t least = (uint64_t)ms * 1000 - span / 2;
-    return least + next_random(site->outbound) % (span + 1);
+    return least + outbound_random(site->outbound) % (span + 1);
 }
 
 static void log_site(struct site *site, enum log_event event, enum log_level level, const char *what)
@@ -223,7 +373,7 @@ static void site_give_up(struct site *site, bool has_deferred)
         return;
     site->state = SITE_DOWN;
     site->down_backoff_ms = grow_backoff(site, site->down_backoff_ms);
-    site->down_until_us = loop_now_us(site->outbound->options.loop) + jitter_us(site, site->down_backoff_ms);
+    site->down_until_us = now_of(site) + jitter_us(site, site->down_backoff_ms);
     site_set_alarm(site, site->down_until_us);
     if (was_up)
         log_site(site, LOG_CAUTION, LOG_WARNING, "site is down");
@@ -235,28 +385,53 @@ static void site_give_up(struct site *site, bool has_deferred)
 void site_endpoint_failed(struct site *site, struct endpoint *endpoint, bool has_deferred)
 {
     struct outbound *outbound = site->outbound;
-    uint64_t now_us = loop_now_us(outbound->options.loop);
+    uint64_t now_us = now_of(site);
     uint32_t first_ms = outbound->options.host_backoff_ms;
 
     COUNTER_ADD(outbound->options.counters, outbound_failures, 1);
     if (endpoint->established > 0) {
-        /* It serves others of us at this moment, so it is not dead: it only wants no more connections. */
-        site->open_backoff_ms = grow_backoff(site, site->open_backoff_ms);
-        site->open_after_us = now_us + jitter_us(site, site->open_backoff_ms);
+        site_pressed(site, endpoint, SITE_PRESSURE_CONNECTION);
         return;
     }
     endpoint_fail(endpoint, now_us, first_ms != 0 ? first_ms : HOST_BACKOFF_MS);
-    if (site_endpoint(site) == NULL)
+    if (!site_has_endpoint(site))
         site_give_up(site, has_deferred);
 }
 
-void site_endpoint_worked(struct site *site, struct endpoint *endpoint)
+void site_endpoint_worked(struct site *site, struct endpoint *endpoint, bool was_pressed)
 {
     endpoint_succeed(endpoint);
     site->down_backoff_ms = 0;
+    if (!was_pressed)
+        shaper_worked(&site->group->shaper, now_of(site));
+    group_wake(site->group); /* the window may have grown */
     if (site->state == SITE_UP)
         return;
     site->state = SITE_UP;
     log_site(site, LOG_CAUTION, LOG_NOTICE, "site is up again");
     site_touch(site);
+}
+
+void site_pressed(struct site *site, struct endpoint *endpoint, enum site_pressure pressure)
+{
+    uint32_t window = shaper_window(&site->group->shaper);
+    uint32_t pace = shaper_pace(&site->group->shaper);
+    struct log_line line;
+
+    shaper_pressed(&site->group->shaper,
+                   pressure == SITE_PRESSURE_RATE ? SHAPER_PRESSURE_RATE : SHAPER_PRESSURE_CONNECTION,
+                   now_of(site));
+    uint32_t new_window = shaper_window(&site->group->shaper);
+    uint32_t new_pace = shaper_pace(&site->group->shaper);
+    COUNTER_ADD(site->outbound->options.counters, outbound_slowed, 1);
+    if ((window == new_window && pace == new_pace) ||
+        !log_begin(site->outbound->options.log, &line, LOG_CAUTION, LOG_NOTICE))
+        return;
+    log_text(&line, "what", "slower");
+    log_text(&line, "site", site->name);
+    log_text(&line, "host", endpoint->text);
+    log_u64(&line, "connections", new_window);
+    if (new_pace != 0)
+        log_u64(&line, "messages_per_minute", (uint64_t)new_pace * 60 / 1000);
+    log_end(&line);
 }

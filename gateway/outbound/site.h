@@ -1,6 +1,13 @@
 /*
- * A site is the hosts that take the mail of some domains, seen from one worker: which lanes and deliveries
- * wait for it, which sessions serve it, and whether it can be reached at all. Worker's thread only.
+ * A site is a next hop seen from one worker: which lanes and deliveries wait for it, which sessions serve it,
+ * whether it can be reached at all, and how fast it may be. Worker's thread only.
+ *
+ * Whose connections they are:
+ * - Most sites belong to one worker, found by the hash of what their limits are named by: it alone connects,
+ * so that the limits hold exactly. The others hand it what waits with them.
+ * - A site of fixed hosts without limits on speed is spread: each worker has a part of its connections.
+ *
+ * A site without hosts has a verdict: an outcome that all its mail gets at once.
  */
 #pragma once
 
@@ -9,14 +16,17 @@
 
 #include "gateway/base/list.h"
 #include "gateway/outbound/endpoint.h"
+#include "gateway/outbound/next_hop.h"
 #include "gateway/outbound/outbound.h"
 
 struct job;
 struct client;
+struct group;
 
 enum {
     SITE_REASON_SIZE = 256,
-    SITE_NO_INDEX = UINT32_MAX, /* the configuration does not know it (any more) */
+    SITE_HANDED_MIN = 16,   /* deliveries of one site that its owner may hold for us, to begin with */
+    SITE_HANDED_MAX = 1024, /* and when it delivers them well */
 };
 
 /*
@@ -33,31 +43,49 @@ enum site_state {
     SITE_PROBING, /* one session, one delivery */
 };
 
+/* What the far side makes us feel; the site slows down. */
+enum site_pressure {
+    SITE_PRESSURE_CONNECTION, /* a connection was turned down while others are served */
+    SITE_PRESSURE_RATE,       /* a message was refused because of our speed */
+};
+
 struct site {
     struct outbound *outbound;
+    struct list bucket_link;  /* in outbound.buckets */
     struct list dirty_link;   /* in outbound.dirty */
     struct list alarm_link;   /* in outbound.alarms while alarm_us is set */
-    struct list leaving_link; /* in outbound.leaving */
-    char *name;
-    uint32_t index; /* in the configuration, or SITE_NO_INDEX */
-    bool is_leaving;
+    struct list unused_link;  /* in outbound.unused while nobody uses it */
+    struct list member_link;  /* in group.members */
+    struct list waiting_link; /* in group.waiting */
+    uint64_t hash;            /* of the key */
+    const char *key;          /* the next hop's, or of the verdict */
+    const char *name;         /* for the log; the same */
 
-    struct endpoint *endpoints;       /* in the order of preference */
-    uint32_t endpoint_count;          /* 0: the site of domains without a route */
-    uint32_t limit;                   /* connections of all workers together */
-    uint32_t share;                   /* of them, those of this worker */
-    uint32_t messages_per_connection; /* 0: no limit */
-    uint32_t recipients_per_message;
+    /* of a site with a verdict: */
+    uint16_t verdict_code; /* 250 (discard), 4xx or 5xx; 0: none */
+    char *verdict_text;    /* begins with an enhanced status code, or with a reply's code before it */
+
+    /* of a site with hosts: */
+    struct next_hop *hop;
+    struct group *group;
+    struct config_limits limits; /* those of the group, a copy */
+    struct list endpoints;       /* by preference; equals in random order */
+    struct list old_endpoints;   /* whose addresses the hop no longer has, until their last session is gone */
+    uint32_t index;              /* of a spread site in the configuration, else NEXT_HOP_NO_INDEX */
+    uint32_t owner;              /* the worker that it belongs to; not of a spread site */
+    bool is_spread;
+    bool is_leaving;  /* the configuration no longer leads here */
+    bool is_disowned; /* while a configuration is taken over: not claimed by it yet */
+    uint32_t share;   /* connections that this worker may have at a time; 0: the mail goes to others */
 
     enum site_state state;
     char reason[SITE_REASON_SIZE]; /* of the last failure, beginning with an enhanced status code */
     uint64_t down_until_us;
-    uint32_t down_backoff_ms; /* the last one; 0: none since the last success */
-    uint64_t open_after_us;   /* no further connection before: the last try was turned down */
-    uint32_t open_backoff_ms;
+    uint32_t down_backoff_ms;  /* the last one; 0: none since the last success */
     uint64_t waiting_since_us; /* something waits and could get a connection of its own; 0: nothing */
     uint64_t refused_since_us; /* share is 0 and nobody takes what waits; 0: not so */
     uint64_t alarm_us;         /* pump it then; UINT64_MAX: not set */
+    uint64_t unused_since_us;
 
     struct list ready;    /* lanes that may have something, by lane_link.ready_link; taken in turn */
     struct list jobs;     /* deliveries that wait here for a session */
@@ -70,25 +98,28 @@ struct site {
     uint32_t closing;    /* sessions whose connection is about to be gone */
     uint32_t idle_count;
     uint32_t half_count;
-    uint32_t taking; /* queue_take calls whose taken() is still to come */
-    uint32_t handed; /* deliveries at other workers */
-    uint32_t users;  /* sessions, jobs, takes, handed deliveries: the site stays until they are gone */
+    uint32_t taking;     /* queue_take calls whose taken() is still to come */
+    uint32_t handed;     /* deliveries at other workers */
+    uint32_t handed_max; /* at the owner, at a time */
+    uint32_t users;  /* lanes, sessions, jobs, takes, handed deliveries: the site stays until they are gone */
     uint32_t end_us; /* smoothed time from the end of content to its reply */
 };
 
-/* NULL: no memory. Without `config`: the site of domains without a route. */
-struct site *site_new(struct outbound *outbound, const struct config_site *config)
+/* The site of a next hop, made if it is not there; the hop's addresses replace those that it had. NULL
+ * without memory. */
+struct site *site_of_hop(struct outbound *outbound, struct next_hop *hop) __attribute__((warn_unused_result));
+
+/* The site where all mail gets this outcome: 250, 4xx or 5xx, and a text that begins with an enhanced status
+ * code, or with `code` before it where it is to read as a reply. NULL without memory. */
+struct site *site_of_verdict(struct outbound *outbound, uint16_t code, const char *text)
     __attribute__((warn_unused_result));
+
 void site_free(struct site *site);
 
-/* Same name, same hosts, same addresses in the same order. */
-bool site_is_same(const struct site *site, const struct config_site *config);
+/* New limits after a reload. */
+void site_configure(struct site *site);
 
-/* Takes over limits and index. */
-void site_configure(struct site *site, const struct config_site *config);
-
-/* The configuration no longer knows the site: what waits goes home untried, sessions end when they are done.
- */
+/* The configuration no longer leads here: what waits goes home untried, sessions end when they are done. */
 void site_leave(struct site *site);
 
 /* Notes that the site has to be pumped. */
@@ -98,25 +129,66 @@ void site_set_alarm(struct site *site, uint64_t at_us);
 void site_use(struct site *site);
 void site_unuse(struct site *site);
 
-/* The first usable endpoint, or NULL. */
-struct endpoint *site_endpoint(struct site *site);
+/* Whether this worker opens connections to it. */
+static inline bool site_is_ours(const struct site *site)
+{
+    return site->hop != NULL && site->share > 0;
+}
 
 /* Notes why the site fails; printf-like. */
 void site_set_reason(struct site *site, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A session could not be set up, or broke without having concluded a message. `has_deferred`: a delivery
- * already paid for it. With site->reason. */
+ * already paid for it. With site->reason. Where the endpoint serves other sessions it is not dead, only full,
+ * and the site is pressed. */
 void site_endpoint_failed(struct site *site, struct endpoint *endpoint, bool has_deferred);
 
-/* A session concluded a message: whatever it was, the way there works. */
-void site_endpoint_worked(struct site *site, struct endpoint *endpoint);
+/* A session concluded a message: whatever it was, the way there works. `was_pressed`: it was refused because
+ * of our speed. */
+void site_endpoint_worked(struct site *site, struct endpoint *endpoint, bool was_pressed);
 
-/* pump.c: starts what can be started. */
+/* The far side asked us to slow down. Once for each message or connection at most. */
+void site_pressed(struct site *site, struct endpoint *endpoint, enum site_pressure pressure);
+
+/* A session begins to exist, or is wholly gone. From client.c. */
+void site_session_opened(struct site *site, struct endpoint *endpoint);
+void site_session_closed(struct site *site, struct endpoint *endpoint);
+
+/* --- site_hosts.c: addresses --- */
+
+/* Makes the endpoints those of site->hop; endpoints that stay keep what they learned. -ENOMEM: as before. */
+int site_take_hosts(struct site *site) __attribute__((warn_unused_result));
+void site_drop_hosts(struct site *site);
+
+/* The endpoint that the next connection goes to: of those that are not left out and have room, the best
+ * preference; among equals the one with the fewest sessions for its weight. NULL: none. */
+struct endpoint *site_endpoint(struct site *site);
+
+/* Whether any endpoint is not left out. */
+bool site_has_endpoint(const struct site *site);
+
+/* By weights: the endpoint that the next message should go to; NULL where there are none. */
+struct endpoint *site_weighted_endpoint(struct site *site);
+
+/* Counts a message for the weights. */
+void site_count_sent(struct site *site, struct endpoint *endpoint);
+
+/* Forgets which endpoints are left out. */
+void site_allow_all(struct site *site);
+
+/* --- pump.c --- */
+
+/* Starts what can be started. */
 void site_pump(struct site *site);
 
-/* take.c: takes one delivery from the lanes into site->jobs (perhaps later). False: nothing waits in them. */
+/* hand.c: gives what waits to other workers. */
+void site_hand_over(struct site *site);
+
+/* --- take.c: what waits --- */
+
+/* Takes one delivery from the lanes into site->jobs (perhaps later). False: nothing waits in them. */
 bool site_take(struct site *site);
-/* Defers what stands first, with site->reason. */
+/* Gives what stands first its verdict, or defers it with site->reason. */
 void site_defer_head(struct site *site);
 /* Defers, and so expires, what stands first in its lane for longer than mail is kept; at most 100 deliveries.
  */

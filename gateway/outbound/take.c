@@ -8,7 +8,8 @@
 
 enum {
     DEFER_OLD_MAX = 100,
-    NO_MEMORY_US = 100000, /* the queue had none for a delivery: ask again */
+    VERDICT_RECIPIENTS = 1000, /* of a message that share a verdict */
+    NO_MEMORY_US = 100000,     /* the queue had none for a delivery: ask again */
 };
 
 static bool lane_rides(void *context, struct queue_lane *lane)
@@ -17,10 +18,28 @@ static bool lane_rides(void *context, struct queue_lane *lane)
     return link != NULL && link->site == context;
 }
 
+static struct smtp_slice slice_of(const char *text)
+{
+    return (struct smtp_slice){text, (uint32_t)strlen(text)};
+}
+
+/* Our own verdicts begin with an enhanced code; those that look like a reply were said by a route, or stand
+ * in an RFC as one. */
+static bool is_reply(const char *text)
+{
+    return text[0] >= '2' && text[0] <= '5' && text[1] != '.';
+}
+
 static void defer_job(struct job *job)
 {
-    const char *reason = job->site->reason;
-    outcome_rest(job, QUEUE_DEFER, (struct smtp_slice){reason, (uint32_t)strlen(reason)});
+    const struct site *site = job->site;
+
+    if (site->hop != NULL)
+        outcome_rest(job, QUEUE_DEFER, slice_of(site->reason));
+    else if (is_reply(site->verdict_text))
+        outcome_rest_by_reply(job, site->verdict_code, slice_of(site->verdict_text));
+    else
+        outcome_rest(job, site->verdict_code >= 500 ? QUEUE_DONE : QUEUE_DEFER, slice_of(site->verdict_text));
     job_over(job);
 }
 
@@ -84,11 +103,22 @@ static void taken_to_defer(void *context, struct queue_delivery *delivery)
         defer_job(job);
 }
 
+/* Of one message. */
+static uint32_t recipients_max(const struct site *site)
+{
+    uint32_t most = site->limits.recipients_per_message;
+    uint32_t per_connection = site->limits.recipients_per_connection;
+
+    if (site->hop == NULL)
+        return VERDICT_RECIPIENTS;
+    return per_connection != 0 && per_connection < most ? per_connection : most;
+}
+
 static bool take_from(struct site *site, struct lane_link *link, queue_taken *then)
 {
     site->taking++;
     site_use(site);
-    if (queue_take(link->lane, site->recipients_per_message, lane_rides, then, site))
+    if (queue_take(link->lane, recipients_max(site), lane_rides, then, site))
         return true; /* the lane, and `link` with it, may be gone */
     site->taking--;
     site_unuse(site);

@@ -10,7 +10,7 @@
 #include "gateway/outbound/site.h"
 #include "proto/command.h"
 
-static void expect(struct client *client, enum client_command_kind kind, struct job *job, uint32_t target)
+void client_expect(struct client *client, enum client_command_kind kind, struct job *job, uint32_t target)
 {
     command_queue_push(&client->commands,
                        (struct client_command){.job = job, .target = target, .kind = kind});
@@ -23,11 +23,12 @@ void client_say_hello(struct client *client, enum client_command_kind kind)
     struct flight flight;
 
     flight_begin(&flight, client);
-    assert(kind == COMMAND_EHLO || kind == COMMAND_HELO);
-    flight_text(&flight, kind == COMMAND_EHLO ? "EHLO " : "HELO ");
+    assert(kind == COMMAND_EHLO || kind == COMMAND_HELO || kind == COMMAND_LHLO);
+    flight_text(&flight, client_command_name(kind));
+    flight_text(&flight, " ");
     flight_text(&flight, client->site->outbound->config->hostname);
     flight_text(&flight, "\r\n");
-    expect(client, kind, NULL, 0);
+    client_expect(client, kind, NULL, 0);
     flight_end(&flight);
 }
 
@@ -36,7 +37,7 @@ void client_say_quit(struct client *client)
     client_enter(client, CLIENT_QUITTING);
     client->is_retiring = true;
     client_update_room(client);
-    expect(client, COMMAND_QUIT, NULL, 0);
+    client_expect(client, COMMAND_QUIT, NULL, 0);
     conn_send_static(&client->conn, "QUIT\r\n", 6);
     client_count_queued(client, 6);
     client_arm(client);
@@ -83,7 +84,7 @@ static void add_mail(struct flight *flight, struct job *job)
     if (client->features & SMTP_EXT_DSN)
         add_return(flight, &job->envelope);
     flight_text(flight, "\r\n");
-    expect(client, COMMAND_MAIL, job, 0);
+    client_expect(client, COMMAND_MAIL, job, 0);
 }
 
 /* NOTIFY and ORCPT, RFC 3461 §4.1 and §4.2. */
@@ -123,13 +124,32 @@ static void add_rcpt(struct flight *flight, struct job *job, uint32_t index)
     if (flight->client->features & SMTP_EXT_DSN)
         add_notify(flight, &recipient);
     flight_text(flight, "\r\n");
-    expect(flight->client, COMMAND_RCPT, job, index);
+    client_expect(flight->client, COMMAND_RCPT, job, index);
 }
 
 static void add_data(struct flight *flight, struct job *job)
 {
     flight_text(flight, "DATA\r\n");
-    expect(flight->client, COMMAND_DATA, job, 0);
+    client_expect(flight->client, COMMAND_DATA, job, 0);
+}
+
+/* The replies to the end of content: one, or in LMTP one for each recipient, all of which are answered then.
+ */
+static void expect_end(struct client *client, enum client_command_kind kind, struct job *job)
+{
+    uint32_t left = job->accepted;
+
+    if (!client_is_lmtp(client)) {
+        client_expect(client, kind, job, 0);
+        return;
+    }
+    for (uint32_t i = 0; i < job->delivery->target_count; i++) {
+        if (job->delivery->targets[i].outcome != QUEUE_RETRY)
+            continue;
+        client_expect(client, kind, job, i);
+        left--;
+    }
+    assert(left == 0);
 }
 
 /* All of the content in one chunk (RFC 3030 §2); its size is that of the octets that will follow. */
@@ -143,7 +163,7 @@ static void add_chunk(struct flight *flight, struct job *job)
     flight_text(flight, "BDAT ");
     flight_number(flight, size);
     flight_text(flight, " LAST\r\n");
-    expect(flight->client, COMMAND_BDAT, job, 0);
+    expect_end(flight->client, COMMAND_BDAT, job);
     flight->client->needs_reset = true; /* unless it is taken: a refused chunk leaves the transaction open */
 }
 
@@ -193,7 +213,7 @@ static void say_envelope(struct client *client, struct job *job)
     flight_begin(&flight, client);
     if (client->needs_reset) {
         flight_text(&flight, "RSET\r\n");
-        expect(client, COMMAND_RSET, NULL, 0);
+        client_expect(client, COMMAND_RSET, NULL, 0);
         client->needs_reset = false;
     }
     add_mail(&flight, job);
@@ -215,7 +235,12 @@ void client_begin(struct client *client, struct job *job)
     bool was_silent = command_queue_head(&client->commands) == NULL;
 
     assert(client->room != CLIENT_ROOM_NONE && job->state == JOB_WAITING);
-    assert(job->site == client->site);
+    assert(job->site == client->site && client_is_safe(client));
+    if (!client_has_room_for(client, job->delivery->target_count)) {
+        client_retire(client);
+        site_push_job(client->site, job, true);
+        return;
+    }
     job->host = client->endpoint->text;
     job->began_ms = loop_now_wall_ms(outbound->options.loop);
     if (screen_message(client, job)) {
@@ -235,6 +260,7 @@ void client_begin(struct client *client, struct job *job)
     list_push_back(&client->jobs, &job->link);
     client->job_count++;
     client->messages++;
+    client->recipients += job->delivery->target_count;
     client_update_room(client);
     say_envelope(client, job);
     if (was_silent)
@@ -278,7 +304,7 @@ void client_say_content(struct client *client, struct job *job)
     if (job->state == JOB_ENVELOPE) {
         job_enter(job, JOB_CONTENT);
         if (job->carrier == CARRIER_DATA)
-            expect(client, COMMAND_END, job, 0);
+            expect_end(client, COMMAND_END, job);
     }
     enum feed_state state = feed_more(job);
     if (state == FEED_MORE)
@@ -294,9 +320,9 @@ void client_say_content(struct client *client, struct job *job)
 
 void client_say_nothing(struct client *client, struct job *job)
 {
-    assert(job->carrier == CARRIER_DATA);
+    assert(job->carrier == CARRIER_DATA && !client_is_lmtp(client));
     say_dot(client);
-    expect(client, COMMAND_END, job, 0);
+    client_expect(client, COMMAND_END, job, 0);
     job->is_for_nobody = true;
     end_content(client, job);
 }

@@ -50,7 +50,8 @@ RULES = {
          "queue/queue.h"],
         ["sockets"]),
     "gateway/outbound": (
-        ["gateway/base", "gateway/net", "gateway/message", "gateway/outbound", "proto", "queue/queue.h"],
+        ["gateway/base", "gateway/net", "gateway/message", "gateway/sasl", "gateway/outbound", "proto",
+         "queue/queue.h"],
         ["sockets", "ldns"]),
     "gateway/message": (["gateway/base", "gateway/message", "proto"], ["sockets", "boringssl"]),
     "gateway/control": (

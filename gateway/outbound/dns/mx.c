@@ -69,7 +69,7 @@ static void on_mx(struct resolver_query *question, const struct dns_records *rec
         return;
     }
     lookup->mx = dns_records_ref(records);
-    if (!lookup->is_literal)
+    if (!lookup->is_literal && !lookup->is_host)
         mx_choose_hosts(lookup);
     ask_addresses(lookup);
 }
@@ -87,17 +87,32 @@ static struct mx_lookup *new_lookup(struct resolver *resolver, struct mx_query *
     return lookup;
 }
 
-void mx_ask(struct resolver *resolver, struct mx_query *query, const char *domain,
-            void (*fn)(struct mx_query *query, struct mx_result *result))
+static void ask(struct resolver *resolver, struct mx_query *query, const char *domain,
+                void (*fn)(struct mx_query *query, struct mx_result *result))
 {
     assert(fn != NULL);
     query->fn = fn;
-    query->lookup = new_lookup(resolver, query, domain);
     query->question.ctx = query;
-    /* A literal needs no answer, nor does a lack of memory, but their callback too comes from the loop: what
-     * is no name is answered there, and no server is asked. */
-    bool is_asked = query->lookup != NULL && !query->lookup->is_literal;
+    /* What needs no MX records, and a lack of memory, have their callback from the loop too: what is no name
+     * is answered there, and no server is asked. */
+    bool is_asked = query->lookup != NULL && !query->lookup->is_literal && !query->lookup->is_host;
     resolver_ask(resolver, &query->question, is_asked ? domain : "", DNS_MX, on_mx);
+}
+
+void mx_ask(struct resolver *resolver, struct mx_query *query, const char *domain,
+            void (*fn)(struct mx_query *query, struct mx_result *result))
+{
+    query->lookup = new_lookup(resolver, query, domain);
+    ask(resolver, query, domain, fn);
+}
+
+void mx_ask_host(struct resolver *resolver, struct mx_query *query, const char *name,
+                 void (*fn)(struct mx_query *query, struct mx_result *result))
+{
+    query->lookup = new_lookup(resolver, query, name);
+    if (query->lookup != NULL)
+        mx_take_host(query->lookup, name);
+    ask(resolver, query, name, fn);
 }
 
 void mx_cancel(struct mx_query *query)

@@ -78,6 +78,11 @@ struct mx_query {
 void mx_ask(struct resolver *resolver, struct mx_query *query, const char *domain,
             void (*fn)(struct mx_query *query, struct mx_result *result));
 
+/* Asks for the addresses of one host, whatever its MX records say: a smarthost. As mx_ask; that it might be
+ * us is not looked at. */
+void mx_ask_host(struct resolver *resolver, struct mx_query *query, const char *name,
+                 void (*fn)(struct mx_query *query, struct mx_result *result));
+
 /* `fn` is not called. Harmless when it has been, or when the query was zeroed and never asked. */
 void mx_cancel(struct mx_query *query);
 

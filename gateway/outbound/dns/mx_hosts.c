@@ -41,6 +41,14 @@ void mx_take_literal(struct mx_lookup *lookup, const char *domain)
     snprintf(host->name, sizeof(host->name), "%.*s", DNS_NAME_SIZE - 1, domain);
 }
 
+void mx_take_host(struct mx_lookup *lookup, const char *name)
+{
+    assert(lookup->host_count == 0);
+    lookup->is_host = true;
+    if (strlen(name) < DNS_NAME_SIZE)
+        add_host(lookup, name, 0);
+}
+
 /* RFC 5321 §5.1: whoever stands where we stand, or behind us, would only give the mail back to us. */
 static void find_own(struct mx_lookup *lookup)
 {

@@ -24,6 +24,7 @@ struct mx_lookup {
     struct mx_query *query;
     const struct dns_records *mx; /* a reference */
     bool is_literal;              /* the domain is an address */
+    bool is_host;                 /* not a domain: only its addresses are asked for */
     bool is_null;                 /* RFC 7505 */
     bool is_implicit;
     bool has_own; /* we are among the exchanges, at best with own_preference */
@@ -38,6 +39,9 @@ void mx_lookup_free(struct mx_lookup *lookup);
 
 /* mx_hosts.c: the address in brackets becomes the only host, if it is one. */
 void mx_take_literal(struct mx_lookup *lookup, const char *domain);
+
+/* mx_hosts.c: the name becomes the only host. */
+void mx_take_host(struct mx_lookup *lookup, const char *name);
 
 /* mx_hosts.c: the hosts that are worth asking about, out of the MX records or their absence. */
 void mx_choose_hosts(struct mx_lookup *lookup);

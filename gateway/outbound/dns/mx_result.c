@@ -55,7 +55,7 @@ static bool has_address(const struct mx_candidate *host)
 /* How many hosts come before us: all, when none of them is us. */
 static uint32_t count_before_us(const struct mx_lookup *lookup, bool *has_own)
 {
-    for (uint32_t index = 0; index < lookup->host_count; index++) {
+    for (uint32_t index = 0; index < lookup->host_count && !lookup->is_host; index++) {
         if (!is_own(&lookup->hosts[index]))
             continue;
         *has_own = true;
@@ -85,10 +85,10 @@ static void judge_nothing(const struct mx_lookup *lookup, uint32_t host_count, b
                           struct mx_result *result)
 {
     const char *temporary = temporary_reason(lookup, host_count);
-    if (lookup->mx->status == DNS_TEMPORARY || temporary != NULL) {
+    if ((lookup->mx->status == DNS_TEMPORARY && !lookup->is_host) || temporary != NULL) {
         result->status = MX_TEMPORARY;
         result->reason = temporary != NULL ? temporary : lookup->mx->reason;
-    } else if (lookup->mx->status == DNS_NXDOMAIN && !lookup->is_literal) {
+    } else if (lookup->mx->status == DNS_NXDOMAIN && !lookup->is_literal && !lookup->is_host) {
         result->status = MX_NXDOMAIN;
         result->reason = lookup->mx->reason;
     } else if (lookup->is_null) {
@@ -167,7 +167,7 @@ static uint32_t shortest_ttl(const struct mx_lookup *lookup)
 {
     uint64_t now_us = resolver_now_us(lookup->resolver);
     uint32_t shortest_s = RESOLVER_TTL_MAX_S;
-    uint32_t ttl_s = dns_records_ttl(lookup->mx, now_us);
+    uint32_t ttl_s = lookup->is_host ? shortest_s : dns_records_ttl(lookup->mx, now_us);
     shortest_s = ttl_s < shortest_s ? ttl_s : shortest_s;
     for (uint32_t index = 0; index < lookup->host_count; index++) {
         for (int family = 0; family < MX_FAMILIES; family++) {

@@ -32,7 +32,7 @@ def main():
         for word in default.strip('"').split() if default != "NULL" else []:
             if word not in without_markup(entry.group()):
                 missing.append(f"sluice.conf(5): default {word} of {name}")
-        if section != "SITE" and not re.search(rf"\b{name}\s*=", deployed):
+        if not re.search(rf"\b{name}\s*=", deployed):
             missing.append(f"sluice.conf: {name}")
 
     words = re.findall(r'^    \{KIND_\w+, "([\w.-]+)",', (base / "config_word.c").read_text(), re.M)

@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config_cases.h"
+#include "gateway/base/routes.h"
 
 /* What right files mean. What wrong ones are told is in test_config_errors.c. */
 
@@ -60,6 +62,49 @@ static void assert_admission_defaults(const struct config *config)
     assert_memory_equal(&config->rates[CONFIG_RATE_LOGIN], &no_rate, sizeof(no_rate));
 }
 
+static void assert_outbound_defaults(const struct config *config)
+{
+    char postmaster[300] = "postmaster@";
+    assert_int_equal(config->site_limits_count, 1);
+    const struct config_limits *limits = config_limits_find(config, "example.com", NULL, 0);
+    assert_ptr_equal(limits, &config->site_limits[0]);
+    assert_int_equal(limits->connections, 20);
+    assert_int_equal(limits->messages_per_connection, 100);
+    assert_int_equal(limits->recipients_per_message, 100);
+    assert_int_equal(limits->connections_per_host | limits->connections_per_second, 0);
+    assert_int_equal(limits->messages_per_second | limits->messages_per_minute, 0);
+    assert_int_equal(limits->messages_per_hour | limits->recipients_per_connection, 0);
+    assert_true(limits->tls == CONFIG_SECURITY_UNSET || limits->tls == CONFIG_SECURITY_MAY); /* the same */
+
+    assert_null(config->route_file);
+    assert_null(config->outbound.passwords);
+    assert_null(config->outbound.ca_file);
+    assert_null(config->outbound.certificate);
+    assert_null(config->outbound.private_key);
+    assert_null(config->outbound.classes);
+    assert_int_equal(config->outbound.version_min, 0x0303);
+    assert_string_equal(config->notices.postmaster, strcat(postmaster, config->hostname));
+    assert_int_equal(config->notices.per_minute, 600);
+    assert_int_equal(config->notices.per_address_per_minute, 10);
+    assert_int_equal(config->notices.content_max_bytes, 50 << 10);
+    assert_int_equal(config->retry.delay_warning_ms, 14400000);
+    assert_int_equal(config->dns.server_count, 0);
+    assert_false(config->dns.trust_ad);
+}
+
+static const struct destination nowhere;
+
+/* Where mail to this domain from nobody goes by the configuration alone. */
+static const struct destination *destination_of(const struct config *config, const char *domain)
+{
+    struct routes routes = {.config = config};
+    struct route_found found;
+    if (!routes_find(&routes, domain, strlen(domain), "", 0, &found))
+        return &nowhere;
+    assert_non_null(found.destination);
+    return found.destination;
+}
+
 static void assert_defaults(const struct config *config)
 {
     static const uint64_t schedule_ms[] = {60000, 300000, 900000, 3600000, 14400000};
@@ -75,6 +120,7 @@ static void assert_defaults(const struct config *config)
     assert_int_equal(config->listeners[0].max_recipients, 1000);
 
     assert_admission_defaults(config);
+    assert_outbound_defaults(config);
 
     assert_true(allows(config, "127.1.2.3"));
     assert_true(allows(config, "::1"));
@@ -115,9 +161,8 @@ static void what_is_left_out_has_its_default(void **state)
     struct config *config = load(LISTENER);
     assert_defaults(config);
     assert_string_equal(config->user, "");
-    assert_int_equal(config->route_count, 0);
-    assert_int_equal(config->site_count, 0);
-    assert_null(config_route_find(config, "example.com", 11));
+    assert_int_equal(config->destination_count, 0);
+    assert_ptr_equal(destination_of(config, "example.com"), &nowhere);
     config_free(config);
     config_free(NULL);
 }
@@ -135,10 +180,8 @@ static void the_deployed_file_holds_the_defaults(void **state)
     assert_int_equal(config->listeners[0].bind_count, 2);
     assert_address(&config->listeners[0].binds[0], "0.0.0.0:25");
     assert_address(&config->listeners[0].binds[1], "[::]:25");
-    assert_non_null(config_route_find(config, "example.com", 11));
-    assert_int_equal(config->sites[0].connections, 20);
-    assert_int_equal(config->sites[0].messages_per_connection, 100);
-    assert_int_equal(config->sites[0].recipients_per_message, 100);
+    assert_int_equal(config->destination_count, 1);
+    assert_int_equal(destination_of(config, "example.com")->kind, DESTINATION_MX);
     config_free(config);
 }
 
@@ -155,16 +198,31 @@ static void the_deployed_file_shows_the_defaults(void **state)
     while (fgets(line, sizeof(line), file) != NULL) {
         char *comment = strstr(line, "    # ");
         if (comment == line && strchr(line, '=') != NULL && strstr(line, "example.com") == NULL &&
-            strstr(line, "/etc/sluice/") == NULL) {
+            strstr(line, "/etc/sluice/") == NULL && strstr(line, "/etc/resolv.conf") == NULL) {
             line[4] = ' ';
             uncommented++;
         }
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s", line);
     }
     fclose(file);
-    assert_int_equal(uncommented, 52);
+    assert_int_equal(uncommented, 65);
     struct config *config = load(text);
     assert_defaults(config);
+    config_free(config);
+}
+
+static void the_shipped_limits_are_accepted(void **state)
+{
+    char text[TEXT_MAX];
+    const char *slash = strrchr(deployed_file, '/');
+    assert_non_null(slash);
+    size_t folder_size = (size_t)(slash - deployed_file);
+    assert_true(folder_size < sizeof(text) / 2);
+    int used = snprintf(text, sizeof(text), "%sinclude(\"", LISTENER);
+    memcpy(text + used, deployed_file, folder_size);
+    strcpy(text + (size_t)used + folder_size, "/sites.conf\")\n");
+    struct config *config = load(text);
+    assert_true(config->site_limits_count > 5);
     config_free(config);
 }
 
@@ -177,7 +235,14 @@ static void every_key_is_taken(void **state)
              "  bind = {\"192.0.2.1:25\", \"[2001:db8::1]:2525\"}  tls = \"off\"  auth = off\n"
              "  max_message_size = 1G max_recipients = 100 }\n"
              "listener \"b\" { bind = 127.0.0.1:26 }\n"
-             "retry { schedule = {100ms} max_age = 1s jitter = \"0%\" }\n"
+             "retry { schedule = {100ms} max_age = 1s jitter = \"0%\" delay_warning = 0 }\n"
+             "route_file = /r\n"
+             "outbound { passwords = /p ca_file = /ca certificate = /c private_key = /k\n"
+             "  min_version = \"1.0\" classes = /classes }\n"
+             "notices { postmaster = \"Post.Master+x@example.com\" per_minute = 1\n"
+             "  per_address_per_minute = 2 content_max = 0 }\n"
+             "dns { servers = {\"127.0.0.1:5353\", \"2001:db8::53\", \"[2001:db8::53]:54\"}\n"
+             "  trust_ad = true }\n"
              "limits { memory = 16M min_free_disk = 2G connections = 1 }\n"
              "log { format = json level = error destination = /tmp/log }\n"
              "timeouts { inbound_command = 100ms inbound_data = 1s outbound_connect = 2s\n"
@@ -199,6 +264,23 @@ static void every_key_is_taken(void **state)
     assert_int_equal(config->retry.schedule_ms[0], 100);
     assert_int_equal(config->retry.max_age_ms, 1000);
     assert_int_equal(config->retry.jitter_percent, 0);
+    assert_int_equal(config->retry.delay_warning_ms, 0);
+    assert_string_equal(config->route_file, "/r");
+    assert_string_equal(config->outbound.passwords, "/p");
+    assert_string_equal(config->outbound.ca_file, "/ca");
+    assert_string_equal(config->outbound.certificate, "/c");
+    assert_string_equal(config->outbound.private_key, "/k");
+    assert_string_equal(config->outbound.classes, "/classes");
+    assert_int_equal(config->outbound.version_min, 0x0301);
+    assert_string_equal(config->notices.postmaster, "Post.Master+x@example.com");
+    assert_int_equal(config->notices.per_minute, 1);
+    assert_int_equal(config->notices.per_address_per_minute, 2);
+    assert_int_equal(config->notices.content_max_bytes, 0);
+    assert_int_equal(config->dns.server_count, 3);
+    assert_address(&config->dns.servers[0], "127.0.0.1:5353");
+    assert_address(&config->dns.servers[1], "[2001:db8::53]:53");
+    assert_address(&config->dns.servers[2], "[2001:db8::53]:54");
+    assert_true(config->dns.trust_ad);
     assert_int_equal(config->limits.memory_bytes, 16 << 20);
     assert_int_equal(config->limits.min_free_disk_percent, 0);
     assert_int_equal(config->limits.min_free_disk_bytes, 2ULL << 30);
@@ -219,35 +301,6 @@ static void every_key_is_taken(void **state)
     assert_int_equal(config->timeouts.outbound_quit_ms, 86400000);
     assert_int_equal(config->queue.segment_size_bytes, 1 << 20);
     assert_int_equal(config->queue.commit_delay_us, 50);
-    config_free(config);
-}
-
-static void assert_route(const struct config *config, const char *domain, const char *pattern)
-{
-    const struct config_route *route = config_route_find(config, domain, strlen(domain));
-    if (route == NULL || strcmp(route->pattern, pattern) != 0)
-        fail_msg("%s goes to %s", domain, route == NULL ? "nowhere" : route->pattern);
-}
-
-static void the_best_route_is_found(void **state)
-{
-    struct config *config = load(LISTENER "route \"Example.COM\" { to = \"smtp://10.0.0.1\" }\n"
-                                          "route \".example.com\" { to = \"smtp://10.0.0.2\" }\n"
-                                          "route \".deep.example.com\" { to = \"smtp://10.0.0.3\" }\n"
-                                          "route \".org\" { to = \"smtp://10.0.0.4\" }\n"
-                                          "route \"*\" { to = \"smtp://10.0.0.5\" }\n");
-    assert_route(config, "example.com", "example.com");
-    assert_route(config, "EXAMPLE.com", "example.com");
-    assert_route(config, "a.example.com", ".example.com");
-    assert_route(config, "deep.example.com", ".deep.example.com");
-    assert_route(config, "a.b.c.deep.EXAMPLE.com", ".deep.example.com");
-    assert_route(config, "notdeep.example.com", ".example.com");
-    assert_route(config, "notexample.com", "*");
-    assert_route(config, "com", "*");
-    assert_route(config, "org", ".org");
-    assert_route(config, "a.org", ".org");
-    assert_route(config, "", "*");
-    assert_route(config, "*", "*");
     config_free(config);
 }
 
@@ -289,54 +342,6 @@ static void relay_lists_replace_the_defaults(void **state)
     config_free(config);
 }
 
-static void routes_with_the_same_hosts_share_a_site(void **state)
-{
-    struct config *config = load(
-        LISTENER
-        "route \"a.org\" { to = {\"smtp://10.0.0.1\", \"smtp://10.0.0.2:2525\"} }\n"
-        "route \"b.org\" { to = \"smtp://10.0.0.1\" }\n"
-        "route \"c.org\" { to = {\"smtp://10.0.0.1:25\", \"smtp://10.0.0.2:2525\"} }\n"
-        "route \"d.org\" { to = \"smtp://[::1]:2525\" }\n"
-        "site \"[::1]:2525\" { connections = 3 }\n"
-        "site \"default\" { connections = 7 messages_per_connection = 0 recipients_per_message = 1000 }\n");
-    assert_int_equal(config->site_count, 3);
-    const struct config_site *site = config_route_find(config, "a.org", 5)->site;
-    assert_ptr_equal(site, config_route_find(config, "c.org", 5)->site);
-    assert_ptr_not_equal(site, config_route_find(config, "b.org", 5)->site);
-    assert_string_equal(site->name, "10.0.0.1");
-    assert_int_equal(site->host_count, 2);
-    assert_string_equal(site->hosts[1].name, "10.0.0.2");
-    assert_int_equal(site->hosts[1].port, 2525);
-    assert_address(&site->hosts[0].addresses[0], "10.0.0.1:25");
-    assert_address(&site->hosts[1].addresses[0], "10.0.0.2:2525");
-    assert_int_equal(site->connections, 7);
-    assert_int_equal(site->messages_per_connection, 0);
-    assert_int_equal(site->recipients_per_message, 1000);
-
-    const struct config_site *v6 = config_route_find(config, "d.org", 5)->site;
-    assert_string_equal(v6->name, "[::1]:2525");
-    assert_string_equal(v6->hosts[0].name, "::1");
-    assert_int_equal(v6->connections, 3);
-    assert_int_equal(v6->messages_per_connection, 0);
-    for (size_t index = 0; index < config->site_count; index++)
-        assert_int_equal(config->sites[index].index, index);
-    config_free(config);
-}
-
-static void names_are_looked_up(void **state)
-{
-    struct config *config = load(LISTENER "route \"*\" { to = \"smtp://localhost:2525\" }\n");
-    const struct config_host *host = &config->sites[0].hosts[0];
-    assert_string_equal(config->sites[0].name, "localhost:2525");
-    assert_true(host->address_count >= 1);
-    for (size_t index = 0; index < host->address_count; index++) {
-        char text[ADDRESS_TEXT_SIZE];
-        address_format((const struct sockaddr *)&host->addresses[index], text);
-        assert_true(strcmp(text, "127.0.0.1:2525") == 0 || strcmp(text, "[::1]:2525") == 0);
-    }
-    config_free(config);
-}
-
 static void many_routes_and_domains_are_found(void **state)
 {
     enum { COUNT = 3000 };
@@ -349,14 +354,14 @@ static void many_routes_and_domains_are_found(void **state)
         used += (size_t)snprintf(text + used, sizeof(text) - used,
                                  "route \".r%d.example\" { to = smtp://10.0.0.%d }\n", index, index % 200);
     struct config *config = load(text);
-    assert_int_equal(config->site_count, 200);
+    assert_int_equal(config->destination_count, 200);
     for (int index = 0; index < COUNT; index++) {
         char domain[64];
-        int size = snprintf(domain, sizeof(domain), "mail.R%d.example", index);
-        assert_string_equal(config_route_find(config, domain, (size_t)size)->pattern + 2, domain + 6);
-        size = snprintf(domain, sizeof(domain), "d%d.example", index);
+        snprintf(domain, sizeof(domain), "mail.r%d.example", index);
+        assert_int_equal(destination_of(config, domain)->index, index % 200);
+        int size = snprintf(domain, sizeof(domain), "d%d.example", index);
         assert_true(config_relay_domain(config, domain, (size_t)size));
-        assert_null(config_route_find(config, domain, (size_t)size));
+        assert_ptr_equal(destination_of(config, domain), &nowhere);
     }
     config_free(config);
 }
@@ -401,7 +406,7 @@ static void files_include_others_beside_them(void **state)
     write_file(included, "# routes\nroute \"*\" { to = smtp://10.0.0.1 }\n");
     write_file(path, "# main\n" LISTENER "include(\"routes.conf\")\nlog { level = debug }\n");
     assert_int_equal(config_load(path, &config, &error), 0);
-    assert_int_equal(config->route_count, 1);
+    assert_int_equal(config->destination_count, 1);
     assert_int_equal(config->log.level, LOG_DEBUG);
     config_free(config);
 
@@ -498,6 +503,8 @@ static void only_a_restart_changes_some_values(void **state)
         check_reload(LISTENER,
                      "listener \"renamed\" { bind = 127.0.0.1:2525 max_recipients = 500 }\n"
                      "hostname = other.example\nroute \"*\" { to = smtp://10.0.0.1 }\n"
+                     "site \"default\" { connections = 3 } route_file = /r dns { trust_ad = true }\n"
+                     "outbound { ca_file = /ca } notices { per_minute = 1 } retry { delay_warning = 1h }\n"
                      "log { level = debug } limits { connections = 5 } queue { commit_delay = 0 }\n",
                      &error),
         0);
@@ -525,9 +532,45 @@ static void the_machine_is_checked_apart(void **state)
                     "file in a folder that exists");
     config_free(config);
 
+    config = load(LISTENER "\nroute_file = /nonexistent/routes\n");
+    assert_int_equal(config_check_machine(config, &error), -EINVAL);
+    assert_string_equal(error.text,
+                        "test.conf:3: route_file \"/nonexistent/routes\" cannot be read: No such file or "
+                        "directory; would be right: a file that is there and may be read");
+    config_free(config);
+
     config = load(LISTENER "user = root log { destination = /sluice.log }\n");
     assert_int_equal(config_check_machine(config, &error), 0);
     config_free(config);
+}
+
+static void passwords_are_nobody_elses_business(void **state)
+{
+    static const mode_t open_modes[] = {0640, 0604, 0620, 0601};
+    char path[] = "/tmp/sluice-passwords-XXXXXX";
+    char text[256];
+    char expected[512];
+    struct config_error error;
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    snprintf(text, sizeof(text), LISTENER "outbound {\n passwords = \"%s\"\n}\n", path);
+    struct config *config = load(text);
+    assert_int_equal(config_check_machine(config, &error), 0);
+    for (size_t index = 0; index < sizeof(open_modes) / sizeof(open_modes[0]); index++) {
+        assert_int_equal(fchmod(file, open_modes[index]), 0);
+        assert_int_equal(config_check_machine(config, &error), -EINVAL);
+        snprintf(
+            expected, sizeof(expected),
+            "test.conf:3: outbound.passwords \"%s\" is open to others than its owner (mode %03o); would be "
+            "right: chmod 600",
+            path, (unsigned)open_modes[index]);
+        assert_string_equal(error.text, expected);
+    }
+    assert_int_equal(fchmod(file, 0400), 0);
+    assert_int_equal(config_check_machine(config, &error), 0);
+    config_free(config);
+    close(file);
+    unlink(path);
 }
 
 int main(int argc, char **argv)
@@ -536,12 +579,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_left_out_has_its_default),
         cmocka_unit_test(the_deployed_file_holds_the_defaults),
         cmocka_unit_test(the_deployed_file_shows_the_defaults),
+        cmocka_unit_test(the_shipped_limits_are_accepted),
         cmocka_unit_test(every_key_is_taken),
-        cmocka_unit_test(the_best_route_is_found),
         cmocka_unit_test(domains_beyond_the_limit_match_nothing),
         cmocka_unit_test(relay_lists_replace_the_defaults),
-        cmocka_unit_test(routes_with_the_same_hosts_share_a_site),
-        cmocka_unit_test(names_are_looked_up),
         cmocka_unit_test(many_routes_and_domains_are_found),
         cmocka_unit_test(sections_may_come_in_pieces),
         cmocka_unit_test(the_environment_is_read_within_quotes),
@@ -549,6 +590,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_bad_file_does_not_spoil_the_next),
         cmocka_unit_test(only_a_restart_changes_some_values),
         cmocka_unit_test(the_machine_is_checked_apart),
+        cmocka_unit_test(passwords_are_nobody_elses_business),
         cmocka_unit_test(the_library_tells_its_version),
     };
     deployed_file = argc == 2 ? argv[1] : NULL;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "config_cases.h"
+#include "gateway/base/routes.h"
 
 /* Who may use a listener and how: what right files mean. */
 
@@ -183,7 +184,10 @@ static void domains_beyond_ascii_are_kept_as_their_keys(void **state)
                                           "cher.example\" { to = smtp://10.0.0.1 }\n");
     static const char key[] = "xn--bcher-kva.example";
     assert_true(config_relay_domain(config, key, strlen(key)));
-    assert_string_equal(config_route_find(config, key, strlen(key))->pattern, key);
+    struct routes routes = {.config = config};
+    struct route_found found;
+    assert_true(routes_find(&routes, key, strlen(key), "", 0, &found));
+    assert_int_equal(found.destination->index, 0);
     assert_string_equal(config->recipients[0].domain, ".xn--bcher-kva.example");
     assert_list(config, key, "/r");
     config_free(config);
@@ -337,6 +341,12 @@ static void the_examples_of_the_manual_are_right(void **state)
     assert_list(servers, "example.com", "/etc/sluice/recipients");
     assert_int_equal(servers->listeners[0].auth, CONFIG_AUTH_OFF);
     config_free(servers);
+
+    struct config *world = load(next_example(&cursor));
+    assert_int_equal(world->destination_count, 3);
+    assert_string_equal(world->site_limits[1].pattern, ".partner.example");
+    assert_int_equal(world->dns.server_count, 1);
+    config_free(world);
 
     struct config *applications = load(next_example(&cursor));
     assert_int_equal(applications->listener_count, 2);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "config_cases.h"
+#include "gateway/base/destination.h"
 
 /* Wrong files, each with all that its writer is told. */
 
@@ -10,7 +11,11 @@
 #define NETWORK                                                                                              \
     "would be right: a network like \"192.0.2.0/24\" or \"[2001:db8::]/32\", all bits beyond the prefix "    \
     "zero"
-#define TO   "would be right: \"smtp://HOST\" or \"smtp://HOST:PORT\""
+#define TO "would be right: " DESTINATION_RIGHT
+#define NAMESERVER                                                                                           \
+    "would be right: the IP address of a name server, with a port unless that is 53, like \"192.0.2.53\" "   \
+    "or "                                                                                                    \
+    "\"[2001:db8::53]:5353\""
 #define LATE "is not available yet in this version; would be right: "
 
 static void unknown_names(void **state)
@@ -39,8 +44,9 @@ static void unknown_names(void **state)
         {"\"limits|memory\" = 1G\n", "1: unknown option 'memory'; it belongs in section 'limits'"},
         {"\"limits|xyzzy\" = 1G\n",
          "1: unknown option 'xyzzy'; known here: hostname, data_dir, workers, user, "
-         "recipient_delimiter, listener, tls, auth, relay, recipients, rate, admission, route, site, retry, "
-         "limits, log, timeouts, queue"},
+         "recipient_delimiter, route_file, listener, tls, auth, relay, recipients, rate, admission, route, "
+         "site, outbound, "
+         "retry, notices, dns, limits, log, timeouts, queue"},
     };
     CHECK_WRONG(files);
 }
@@ -48,15 +54,7 @@ static void unknown_names(void **state)
 static void what_does_not_work_yet(void **state)
 {
     static const struct wrong_file files[] = {
-        {LISTENER "\ndns { trust_ad = true }\n", "3: 'dns' " LATE "leave it out"},
         {LISTENER "admin { }\n", "2: 'admin' " LATE "leave it out"},
-        {"site \"default\" {\n messages_per_second = 0\n}\n",
-         "2: 'messages_per_second' in section 'site' " LATE "leave it out"},
-        {"retry {\n delay_warning = 4h }\n", "2: 'delay_warning' in section 'retry' " LATE "leave it out"},
-        {"route \"*\" {\n to = \"mx\" }\n",
-         "2: route.to \"mx\" " LATE "\"smtp://HOST\" or \"smtp://HOST:PORT\""},
-        {"route \"*\" {\n to = \"lmtp://127.0.0.1:24\" }\n",
-         "2: route.to \"lmtp://127.0.0.1:24\" " LATE "\"smtp://HOST\" or \"smtp://HOST:PORT\""},
     };
     CHECK_WRONG(files);
 }
@@ -141,6 +139,13 @@ static void wrong_addresses(void **state)
     static const struct wrong_file files[] = {
         {"listener \"a\" {\n bind =\n {\"127.0.0.1:25\", # fine\n \"127.0.0.1\"}\n}\n",
          "4: listener.bind \"127.0.0.1\" cannot be read; " BIND},
+        {"dns {\n servers = {\"127.0.0.1\",\n \"ns.example.com\"}\n}\n",
+         "3: dns.servers \"ns.example.com\" is not an IP address with a port from 1 to 65535; " NAMESERVER},
+        {"dns {\n servers = \"[::1]:0\"\n}\n",
+         "2: dns.servers \"[::1]:0\" is not an IP address with a port from 1 to 65535; " NAMESERVER},
+        {"dns { servers = {1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5, 1.1.1.6, 1.1.1.7, 1.1.1.8, 1.1.1.9} "
+         "}\n",
+         "1: dns.servers \"1.1.1.9\" is the 9th name server, 8 are allowed; " NAMESERVER},
         {"listener \"a\" {\n bind = \"127.0.0.256:25\"\n}\n",
          "2: listener.bind \"127.0.0.256:25\" is not an IP address; " BIND},
         {"listener \"a\" {\n bind = \"localhost:25\"\n}\n",
@@ -217,15 +222,111 @@ static void what_is_given_twice_or_missing(void **state)
          "2: route \"a.org\" leads nowhere; would be right: to = \"smtp://HOST:PORT\""},
         {LISTENER "\nroute \"a b\" {\n to = smtp://10.0.0.1\n}\n",
          "3: route \"a b\" is not a domain; would be right: \"example.com\", \".example.com\" for it and all "
-         "below it, or "
-         "\"*\""},
-        {LISTENER "route \"*\" { to = smtp://10.0.0.1:26 }\n\nsite \"10.0.0.1\" {\n connections = 1\n}\n",
-         "4: site \"10.0.0.1\" is no route's first host; would be right: \"default\" or a name like "
-         "\"10.0.0.1:26\""},
-        {LISTENER "site \"x\" { }\n", "2: site \"x\" is no route's first host; would be right: \"default\""},
+         "below it, "
+         "the same after \"from:\" for the sender's domain, or \"*\""},
+        {LISTENER "site \"A.org\" { }\n\nsite \"a.org:25\" {\n}\n", "4: site \"a.org\" is given twice"},
+        {LISTENER "site \"default\" { }\nsite \"default\" { }\n",
+         "3: the section \"default\" is given twice"},
+        {LISTENER "outbound {\n certificate = /c\n}\n",
+         "3: outbound.certificate is of no use without outbound.private_key; would be right: both, or none"},
+        {LISTENER "outbound {\n private_key = /c\n}\n",
+         "3: outbound.private_key is of no use without outbound.certificate; would be right: both, or none"},
         {"listener \"a\" {\n\n bind = {}\n}\n", "3: the list of 'bind' is empty; " BIND},
         {"retry {\n schedule = {\n}\n}\n",
          "2: the list of 'schedule' is empty; would be right: a time from 100ms to 30d"},
+    };
+    CHECK_WRONG(files);
+}
+
+static void wrong_routes(void **state)
+{
+#define WEIGHT "would be right: a number from 1 to 1000 for each host of to"
+    static const struct wrong_file files[] = {
+        {"route \"*\" {\n to = {\"mx\",\n \"smtp://10.0.0.1\"}\n}\n",
+         "3: route.to \"smtp://10.0.0.1\" cannot stand beside another destination; " TO},
+        {"route \"*\" {\n to = {\"smtp://10.0.0.1\",\n \"lmtp://10.0.0.1\"}\n}\n",
+         "3: route.to \"lmtp://10.0.0.1\" is of another kind than the host before it; " TO},
+        {"route \"*\" {\n to = \"lmtp:run/lmtp\"\n}\n",
+         "2: route.to \"lmtp:run/lmtp\" is not the full path of a socket; " TO},
+        {"route \"*\" {\n to = \"error:550 4.1.1 No\"\n}\n",
+         "2: route.to \"error:550 4.1.1 No\" has an enhanced code of another class; " TO},
+        {"route \"*\" {\n to = {smtp://10.0.0.1}\n weights = {1,\n 0}\n}\n",
+         "4: route.weights \"0\" is out of range; " WEIGHT},
+        {"route \"*\" {\n to = {smtp://10.0.0.1}\n weights = 1001\n}\n",
+         "3: route.weights \"1001\" is out of range; " WEIGHT},
+        {"route \"*\" {\n to = {smtp://10.0.0.1}\n weights = x\n}\n",
+         "3: route.weights \"x\" cannot be read; " WEIGHT},
+        {"route \"*\" {\n weights = {1, 2}\n to = {smtp://10.0.0.1}\n}\n",
+         "2: route.weights are not as many as the hosts; would be right: a number for each host of to, or "
+         "none"},
+        {"route \"*\" {\n to = mx\n weights = 1\n}\n", "3: route.weights are not as many as the hosts; would "
+                                                       "be right: a number for each host of to, or none"},
+        {"route \"*\" {\n to = mx\n tls = off\n}\n",
+         "3: route.tls \"off\" is unknown; would be right: \"none\", \"may\", \"encrypt\" or \"verify\""},
+        {"route \"*\" {\n to = discard\n tls = may\n}\n",
+         "3: route.tls has no meaning where no connection is made; would be right: to leave it out"},
+        {"route \"*\" {\n to = mx\n tls_names = \"a b\"\n}\n",
+         "3: route.tls_names \"a b\" is not a host's name; would be right: a host's name like "
+         "\"mx.example.com\""},
+        {"route \"*\" {\n to = discard\n tls_names = a.org\n}\n",
+         "3: route.tls_names has no meaning where no connection is made; would be right: to leave it out"},
+        {"route \"*\" {\n to = mx\n tls = verify\n tls_names = a.org\n}\n",
+         "4: route.tls_names has no use beside \"mx\", whose hosts are verified by their own names; would be "
+         "right: to "
+         "leave it out"},
+        {"route \"*\" {\n to = smtp://10.0.0.1\n tls = encrypt\n tls_names = a.org\n}\n",
+         "3: route.tls has no use for tls_names, which count under \"verify\"; would be right: to leave it "
+         "out"},
+        {"route \"*\" {\n to = \"lmtp:/s\"\n tls = verify\n}\n",
+         "3: route.tls needs tls_names for a socket, which has no name of its own; would be right: to leave "
+         "it out"},
+        {LISTENER "route \"from:*\" { to = mx }\n",
+         "2: route \"from:*\" is not a domain; would be right: \"example.com\", \".example.com\" for it and "
+         "all "
+         "below it, the same after \"from:\" for the sender's domain, or \"*\""},
+        {LISTENER "route \"from:.a.org\" { to = mx }\n route \"from:.A.org\" { to = mx }\n",
+         "3: route \"from:.a.org\" is given twice"},
+        {LISTENER "route \"a.org\" { tls = may }\n",
+         "2: route \"a.org\" leads nowhere; would be right: to = \"smtp://HOST:PORT\""},
+    };
+    CHECK_WRONG(files);
+}
+
+static void wrong_limits_and_notices(void **state)
+{
+#define TITLE                                                                                                \
+    "would be right: \"default\", a name like \"google.com\" or \"relay.example.net:587\", or "              \
+    "\".example.com\" for all hosts below it"
+#define MAILBOX "would be right: an address like \"postmaster@example.com\""
+    static const struct wrong_file files[] = {
+        {LISTENER "site \"*.a.org\" { }\n", "2: site \"*.a.org\" is no name of a site or host; " TITLE},
+        {LISTENER "site \"\" { }\n", "2: site \"\" is no name of a site or host; " TITLE},
+        {LISTENER "site \"[a.org]\" { }\n", "2: site \"[a.org]\" is no name of a site or host; " TITLE},
+        {LISTENER "site \"a.org:0\" { }\n", "2: site \"a.org:0\" is no name of a site or host; " TITLE},
+        {LISTENER "site \"Default\" { }\n", "2: site \"Default\" is no name of a site or host; " TITLE},
+        {LISTENER "site \".\" { }\n", "2: site \".\" is no name of a site or host; " TITLE},
+        {"site \"a.org\" {\n connections = 0\n}\n",
+         "2: site.connections \"0\" is out of range; would be right: a number from 1 to 10000"},
+        {"site \"a.org\" {\n recipients_per_message = 0\n}\n",
+         "2: site.recipients_per_message \"0\" is out of range; would be right: a number from 1 to 10000"},
+        {"site \"a.org\" {\n messages_per_hour = 1000000001\n}\n",
+         "2: site.messages_per_hour \"1000000001\" is out of range; would be right: a number from 0 (no "
+         "limit) to "
+         "1000000000"},
+        {"outbound {\n min_version = \"1.4\"\n}\n",
+         "2: outbound.min_version \"1.4\" is unknown; would be right: \"1.0\", \"1.1\", \"1.2\" or \"1.3\""},
+        {"notices {\n postmaster = postmaster\n}\n",
+         "2: notices.postmaster \"postmaster\" is not a mailbox; " MAILBOX},
+        {"notices {\n postmaster = \"a..b@example.com\"\n}\n",
+         "2: notices.postmaster \"a..b@example.com\" is not a mailbox; " MAILBOX},
+        {"notices {\n postmaster = \"<a@example.com>\"\n}\n",
+         "2: notices.postmaster \"<a@example.com>\" is not a mailbox; " MAILBOX},
+        {"notices {\n postmaster = \"a@b@example.com\"\n}\n",
+         "2: notices.postmaster \"a@b@example.com\" is not a mailbox; " MAILBOX},
+        {"notices {\n content_max = 2G\n}\n",
+         "2: notices.content_max \"2G\" is out of range; would be right: a size from 0 to 1G"},
+        {"retry {\n delay_warning = 400d\n}\n",
+         "2: retry.delay_warning \"400d\" is out of range; would be right: a time from 0 (none) to 365d"},
     };
     CHECK_WRONG(files);
 }
@@ -298,6 +399,8 @@ int main(void)
         cmocka_unit_test(wrong_addresses),
         cmocka_unit_test(hosts_that_cannot_be_looked_up),
         cmocka_unit_test(what_is_given_twice_or_missing),
+        cmocka_unit_test(wrong_routes),
+        cmocka_unit_test(wrong_limits_and_notices),
         cmocka_unit_test(wrong_syntax),
         cmocka_unit_test(long_values_do_not_overrun),
     };

@@ -302,6 +302,40 @@ static void pairs_keep_the_text_of_the_value(void **state)
 }
 
 /* Lines of many sizes, so that the ends of the reading buffer fall everywhere. */
+static void all_entries_in_the_order_of_the_file(void **state)
+{
+    static const struct {
+        const char *key;
+        const char *value;
+    } expected[] = {{"b", "2"}, {"a", "1  and more"}, {"c.org", "3"}};
+    struct table_entry entry;
+    size_t position = 0;
+    struct table *table = load("B 2\n# none\na  1  and more\nC.org\t3\n", TABLE_PAIRS);
+    for (size_t index = 0; index < 3; index++) {
+        assert_true(table_next(table, &position, &entry));
+        assert_int_equal(entry.key_size, strlen(expected[index].key));
+        assert_memory_equal(entry.key, expected[index].key, entry.key_size);
+        assert_int_equal(entry.value_size, strlen(expected[index].value));
+        assert_memory_equal(entry.value, expected[index].value, entry.value_size);
+    }
+    assert_false(table_next(table, &position, &entry));
+    assert_false(table_next(table, &position, &entry));
+    table_free(table);
+
+    position = 0;
+    table = load("info@example.com\n", TABLE_ADDRESSES);
+    assert_true(table_next(table, &position, &entry));
+    assert_memory_equal(entry.key, "info@example.com", entry.key_size);
+    assert_int_equal(entry.value_size, 0);
+    assert_false(table_next(table, &position, &entry));
+    table_free(table);
+
+    position = 0;
+    table = load("", TABLE_PAIRS);
+    assert_false(table_next(table, &position, &entry));
+    table_free(table);
+}
+
 static void long_lines_and_the_buffer(void **state)
 {
     enum { LINES = 400 };
@@ -464,6 +498,7 @@ int main(void)
         WITH_FILE(addresses_that_are_too_long_are_not_there),
         WITH_FILE(wrong_lines_are_named),
         WITH_FILE(pairs_keep_the_text_of_the_value),
+        WITH_FILE(all_entries_in_the_order_of_the_file),
         WITH_FILE(long_lines_and_the_buffer),
         WITH_FILE(a_line_of_64_kib_is_too_long),
         WITH_FILE(what_is_no_file),

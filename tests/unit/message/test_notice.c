@@ -360,13 +360,35 @@ static void test_the_largest_pieces(void **state)
             memcpy(orcpt + 6, texts[unit], sizeof(orcpt) - 6);
             notice.recipients = &recipient;
             notice.is_utf8 = is_utf8 != 0;
-            notice.hostname = notice.sender = notice.original_id = notice.envid =
+            notice.hostname = notice.sender = notice.postmaster = notice.original_id = notice.envid =
                 (struct smtp_slice){texts[unit], 2000};
             recipient.address = recipient.host = recipient.reply = notice.hostname;
             recipient.orcpt = (struct smtp_slice){orcpt, sizeof(orcpt)};
             const char *text = notice_text_of(&notice, SMTP_SLICE(""), &size);
             check_lines(text, size, &notice);
         }
+    }
+}
+
+static void test_who_writes(void **state)
+{
+    static const struct {
+        const char *postmaster;
+        const char *from;
+    } rows[] = {
+        {"help@relay.example", "From: Mail Delivery System <help@relay.example>\r\nTo: "},
+        {"", "From: Mail Delivery System <mailer-daemon@relay.example>\r\nTo: "},
+        {"postmaster", "From: Mail Delivery System <mailer-daemon@relay.example>\r\nTo: "},
+        {"a@b>\r\nX: y", "From: Mail Delivery System <mailer-daemon@relay.example>\r\nTo: "},
+        {"gr\xc3\xbc\xc3\x9f@relay.example",
+         "From: Mail Delivery System <mailer-daemon@relay.example>\r\nTo: "},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct notice notice = notice_usual;
+        size_t size;
+        notice.postmaster = (struct smtp_slice){rows[i].postmaster, (uint32_t)strlen(rows[i].postmaster)};
+        const char *text = notice_text_of(&notice, original, &size);
+        assert_memory_equal(text, rows[i].from, strlen(rows[i].from));
     }
 }
 
@@ -451,6 +473,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_failure),
+        cmocka_unit_test(test_who_writes),
         cmocka_unit_test(test_a_delay),
         cmocka_unit_test(test_a_success),
         cmocka_unit_test(test_status),

@@ -10,9 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "gateway/sasl/sasl.h"
+
 enum { PATIENCE_MS = 10000, QUIET_MS = 60 };
+
+struct peer_means peer_means;
 
 static bool fail(struct peer *peer, const char *line, const char *what, const char *heard)
 {
@@ -21,12 +29,26 @@ static bool fail(struct peer *peer, const char *line, const char *what, const ch
     return false;
 }
 
+static bool put(struct peer *peer, const char *text, size_t size)
+{
+    if (peer->session != NULL)
+        return SSL_write(peer->session, text, (int)size) == (int)size;
+    return send(peer->fd, text, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+static ssize_t get(struct peer *peer, char *text, size_t room)
+{
+    if (peer->session != NULL)
+        return SSL_read(peer->session, text, (int)room);
+    return recv(peer->fd, text, room, 0);
+}
+
 static bool say(struct peer *peer, const char *text, size_t size)
 {
     size_t room = peer->cut_after - peer->said;
     size_t part = size < room ? size : room;
 
-    if (part > 0 && send(peer->fd, text, part, MSG_NOSIGNAL) != (ssize_t)part)
+    if (part > 0 && !put(peer, text, part))
         return false;
     peer->said += part;
     peer->is_cut = part < size;
@@ -40,10 +62,11 @@ static ssize_t hear(struct peer *peer, int ms)
 
     if (peer->heard_at == peer->heard_size)
         peer->heard_at = peer->heard_size = 0;
-    if (poll(&wait, 1, ms) <= 0)
+    bool has_more = peer->session != NULL && SSL_pending(peer->session) > 0;
+    if (!has_more && poll(&wait, 1, ms) <= 0)
         return -1;
     assert(peer->heard_size < PEER_BUFFER);
-    ssize_t size = recv(peer->fd, peer->heard + peer->heard_size, PEER_BUFFER - peer->heard_size, 0);
+    ssize_t size = get(peer, peer->heard + peer->heard_size, PEER_BUFFER - peer->heard_size);
     if (size <= 0)
         return 0;
     peer->heard_size += (size_t)size;
@@ -140,6 +163,66 @@ static bool expect_line(struct peer *peer, const char *script)
     return is_same || fail(peer, script, "heard", line);
 }
 
+/* --- TLS and logins --- */
+
+static bool shake_hands(struct peer *peer, const char *script)
+{
+    bool must_fail = script[0] == 't';
+
+    if (peer->heard_at != peer->heard_size && !must_fail)
+        return fail(peer, script, "heard before TLS", peer->heard + peer->heard_at);
+    peer->session = SSL_new(peer_means.tls);
+    assert(peer->session != NULL);
+    SSL_set_fd(peer->session, peer->fd);
+    bool done = SSL_accept(peer->session) == 1;
+    if (done && must_fail) /* in TLS 1.3 the client judges us when we are done */
+        done = SSL_peek(peer->session, &(char){0}, 1) > 0;
+    if (done == must_fail)
+        return fail(peer, script, done ? "hands were shaken" : "hands were not shaken",
+                    done ? "" : ERR_reason_error_string(ERR_peek_error()));
+    if (script[1] != 0 && SSL_session_reused(peer->session) != (script[1] == '+'))
+        return fail(peer, script, "another session", "");
+    return true;
+}
+
+static bool say_challenge(struct peer *peer, const char *code, const char *text, size_t size)
+{
+    return say(peer, code, strlen(code)) && say(peer, text, size) && say(peer, "\r\n", 2);
+}
+
+static bool log_in(struct peer *peer, const char *script)
+{
+    static const uint8_t secret[SASL_SECRET_SIZE] = {1};
+    char line[4096], expected[64], out[SASL_CHALLENGE_MAX];
+    struct sasl_exchange exchange;
+    enum sasl_mechanism mechanism;
+    size_t size = 0;
+
+    if (!sasl_mechanism_parse(script + 3, strlen(script + 3), &mechanism))
+        return fail(peer, script, "no mechanism", "");
+    if (!hear_line(peer, script, line, sizeof(line)))
+        return false;
+    size_t prefix = (size_t)snprintf(expected, sizeof(expected), "AUTH %s", script + 3);
+    if (strncmp(line, expected, prefix) != 0)
+        return fail(peer, script, "heard", line);
+    const char *answer = line[prefix] == ' ' ? line + prefix + 1 : NULL;
+    sasl_begin(&exchange, mechanism, peer_means.users, NULL, 0, secret);
+    enum sasl_result result =
+        sasl_step(&exchange, answer, answer != NULL ? strlen(answer) : 0, out, sizeof(out), &size);
+    while (result == SASL_CHALLENGE) {
+        if (!say_challenge(peer, "334 ", out, size) || !hear_line(peer, script, line, sizeof(line)))
+            return false;
+        result = sasl_step(&exchange, line, strlen(line), out, sizeof(out), &size);
+    }
+    if (result == SASL_CHECK_PASSWORD) {
+        struct hasher_job job = {0};
+        sasl_prepare_check(&exchange, &job);
+        result = sasl_password_checked(&exchange, password_check_run(&job.check, job.password));
+    }
+    sasl_exchange_wipe(&exchange);
+    return say_challenge(peer, result == SASL_OK ? "235 2.7.0 in" : "535 5.7.8 no", "", 0);
+}
+
 static bool play_line(struct peer *peer, const char *script)
 {
     switch (script[0]) {
@@ -161,6 +244,11 @@ static bool play_line(struct peer *peer, const char *script)
     case 'W':
         poll(NULL, 0, QUIET_MS);
         return true;
+    case 'T':
+    case 't':
+        return shake_hands(peer, script);
+    case 'L':
+        return log_in(peer, script);
     case '=':
         return new_flight(peer, script);
     case '*':
@@ -190,6 +278,9 @@ static void play(struct peer *peer, const char *const *script)
         if (!play_line(peer, *script))
             break;
     }
+    SSL_free(peer->session);
+    peer->session = NULL;
+    ERR_clear_error();
     close(peer->fd);
 }
 
@@ -206,6 +297,8 @@ static void *run(void *argument)
         peer->fd = accept(peer->listener, NULL, NULL);
         assert(peer->fd >= 0);
         setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+        struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+        setsockopt(peer->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
         if (script[1] == NULL)
             close(peer->listener);
         play(peer, *script);
@@ -238,25 +331,47 @@ uint16_t peer_dead_port(void)
     return ntohs(address.sin_port);
 }
 
-void peer_start_at(struct peer *peer, uint16_t port, const char *const *const *scripts, size_t cut_after)
+static int listen_at_port(uint16_t *port)
 {
     struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(*port)};
     socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    *peer = (struct peer){.scripts = scripts, .cut_after = cut_after};
+    assert(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    int result = bind(fd, (struct sockaddr *)&address, size);
+    assert(result == 0);
+    result = listen(fd, 64);
+    assert(result == 0);
+    result = getsockname(fd, (struct sockaddr *)&address, &size);
+    assert(result == 0);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
+static int listen_at_path(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert(fd >= 0 && strlen(path) < sizeof(address.sun_path));
+    strcpy(address.sun_path, path);
+    unlink(path);
+    int result = bind(fd, (struct sockaddr *)&address, sizeof(address));
+    assert(result == 0);
+    result = listen(fd, 64);
+    assert(result == 0);
+    return fd;
+}
+
+void peer_start_at(struct peer *peer, uint16_t port, const char *const *const *scripts, size_t cut_after)
+{
+    *peer = (struct peer){.scripts = scripts, .cut_after = cut_after, .port = port};
     peer->content = malloc(PEER_CONTENT_MAX);
-    peer->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert(peer->content != NULL && peer->listener >= 0);
-    setsockopt(peer->listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    int result = bind(peer->listener, (struct sockaddr *)&address, size);
-    assert(result == 0);
-    result = listen(peer->listener, 64);
-    assert(result == 0);
-    result = getsockname(peer->listener, (struct sockaddr *)&address, &size);
-    assert(result == 0);
-    peer->port = ntohs(address.sin_port);
-    result = pthread_create(&peer->thread, NULL, run, peer);
+    assert(peer->content != NULL);
+    peer->listener = peer_means.path != NULL ? listen_at_path(peer_means.path) : listen_at_port(&peer->port);
+    int result = pthread_create(&peer->thread, NULL, run, peer);
     assert(result == 0);
 }
 

@@ -1,6 +1,6 @@
 /*
- * A scripted SMTP server on a loopback port, in a thread of its own. A script is an array of lines that ends
- * with NULL; each connection takes the next script, and when there is none left the port is closed.
+ * A scripted SMTP or LMTP server on a loopback port, in a thread of its own. A script is an array of lines
+ * that ends with NULL; each connection takes the next script, and when there is none left the port is closed.
  *
  *     "S: text"   says text CRLF                  "A: text"  the same, and counts a message as taken
  *     "R: text"   says text without CRLF          "C: text"  must hear exactly this line
@@ -10,6 +10,10 @@
  *     "*"         from here on it may arrive in any number of flights
  *     "Q"         hears nothing for a while       "E"        reads and drops until the client has closed
  *     "X"         closes                          "Z"        closes with a reset
+ *     "T"         shakes hands for TLS; all after it goes through that
+ *     "T+" "T-"   the same, and it must be a session resumed, or must not
+ *     "t"         shakes hands, which must fail
+ *     "L: NAME"   hears AUTH with this mechanism, and all that belongs to it, and says what sasl.h says of it
  */
 #pragma once
 
@@ -21,6 +25,18 @@
 
 enum { PEER_BUFFER = 1 << 16, PEER_CONTENT_MAX = 1 << 24 };
 
+struct ssl_ctx_st; /* BoringSSL's SSL_CTX and SSL */
+struct ssl_st;
+struct users;
+
+/* What all peers have; the test's. */
+struct peer_means {
+    struct ssl_ctx_st *tls;    /* for "T" and "t" */
+    const struct users *users; /* for "L" */
+    const char *path;          /* a Unix socket instead of a port; NULL: a port */
+};
+extern struct peer_means peer_means;
+
 struct peer {
     const char *const *const *scripts; /* ends with NULL */
     size_t cut_after;                  /* closes after so many octets said; SIZE_MAX: never */
@@ -29,6 +45,7 @@ struct peer {
     pthread_t thread;
     int listener;
     int fd;
+    struct ssl_st *session; /* NULL: in the clear */
     size_t said;
     bool is_cut;
     bool one_flight; /* since "=" */

@@ -79,6 +79,54 @@ static void helo_when_ehlo_is_unknown(void **state)
               messages, 1, "D", NULL));
 }
 
+static void helo_when_the_peer_closes_at_ehlo(void **state)
+{
+    struct message messages[] = {ONE(), ONE()};
+    free(play(SCRIPTS(SCRIPT("S: 220 peer.test", "C: EHLO relay.test", "X"),
+                      SCRIPT("S: 220 peer.test", "C: HELO relay.test", "S: 250 hi", MAIL, "S: 250 ok", RCPT,
+                             "S: 250 ok", "C: DATA", "S: 354 go", "D", "A: 250 ok", "X"),
+                      SCRIPT("S: 220 peer.test", "C: HELO relay.test", "S: 250 hi", MAIL, "S: 250 ok", RCPT,
+                             "S: 250 ok", "C: DATA", "S: 354 go", "D", "A: 250 ok", BYE)),
+              messages, 2, "DD", NULL));
+}
+
+static void a_peer_that_closes_at_helo_too_is_lost(void **state)
+{
+    struct message messages[] = {ONE()};
+    check_log(play(SCRIPTS(SCRIPT("S: 220 peer.test", "C: EHLO relay.test", "X"),
+                           SCRIPT("S: 220 peer.test", "C: HELO relay.test", "X")),
+                   messages, 1, "F", NULL),
+              "waiting for the reply to HELO");
+}
+
+static void a_peer_that_falls_silent_at_ehlo_is_lost(void **state)
+{
+    struct message messages[] = {ONE()};
+    check_log(play(SCRIPTS(SCRIPT("S: 220 peer.test", "C: EHLO relay.test", "E")), messages, 1, "F", NULL),
+              "timeout, waiting for the reply to EHLO");
+}
+
+static void the_time_for_a_reply_does_not_begin_anew_with_each_octet(void **state)
+{
+    struct message messages[] = {ONE()};
+    check_log(
+        play(SCRIPTS(SCRIPT("S: 220 peer.test", "C: EHLO relay.test", "S: 250-peer.test", "W", "S: 250-x",
+                            "W", "R: 2", "W", "R: 5", "W", "R: 0", "W", "R: -", "W", "R: y", "E")),
+             messages, 1, "F", NULL),
+        "timeout, waiting for the reply to EHLO");
+}
+
+static void an_answer_ahead_of_the_content_is_none(void **state)
+{
+    struct message messages[] = {ONE(), ONE()};
+    check_log(play(SCRIPTS(SCRIPT(PIPELINING, MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok",
+                                  "R: 354 go\r\n250 2.0.0 taken\r\n", "E"),
+                           SCRIPT(PIPELINING, MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok",
+                                  "R: 354 go\r\n552 5.3.4 too large\r\n", "E")),
+                   messages, 2, "FD", NULL),
+              "unexpected reply to end of content: 250 2.0.0 taken");
+}
+
 static void refused_mail_ends_the_message_alone(void **state)
 {
     struct message messages[] = {TWO(), ONE(), ONE()};
@@ -256,6 +304,11 @@ int main(void)
         cmocka_unit_test(too_large_for_the_peer_bounces_unsent),
         cmocka_unit_test(empty_content_is_a_lone_dot),
         cmocka_unit_test(helo_when_ehlo_is_unknown),
+        cmocka_unit_test(helo_when_the_peer_closes_at_ehlo),
+        cmocka_unit_test(a_peer_that_closes_at_helo_too_is_lost),
+        cmocka_unit_test(a_peer_that_falls_silent_at_ehlo_is_lost),
+        cmocka_unit_test(the_time_for_a_reply_does_not_begin_anew_with_each_octet),
+        cmocka_unit_test(an_answer_ahead_of_the_content_is_none),
         cmocka_unit_test(refused_mail_ends_the_message_alone),
         cmocka_unit_test(refused_recipients_are_told_apart),
         cmocka_unit_test(several_lines_of_a_refusal_are_logged_together),

@@ -277,6 +277,16 @@ static void only_the_deferred_recipient_is_tried_again(void **state)
     check_peer();
 }
 
+/* The first line of the event says who sent the message; notices, which nobody sent, come later. */
+static void assert_names_sender(const char *event)
+{
+    const char *line = strstr(world_log(&world), event);
+    assert_non_null(line);
+    const char *from = strstr(line, "from=");
+    assert_non_null(from);
+    assert_int_not_equal(strncmp(from, "from=<>", 7), 0);
+}
+
 static void old_mail_for_a_dead_site_expires(void **state)
 {
     static const char *const to[] = {"b@one.test", NULL};
@@ -284,9 +294,8 @@ static void old_mail_for_a_dead_site_expires(void **state)
     begin((uint16_t[]){peer_dead_port(), 0}, quick, 50);
     take_in(to);
     run_until_empty();
-    assert_int_equal(counter_get(&world.counters, COUNTER_expired), 1);
-    assert_non_null(strstr(world_log(&world), "expire id="));
-    assert_null(strstr(world_log(&world), "from=<>")); /* each line names the sender */
+    assert_int_equal(counter_get(&world.counters, COUNTER_expired), 1 + 1); /* and its notice */
+    assert_names_sender("expire id=");
     end();
 }
 
@@ -335,6 +344,26 @@ static void without_a_share_all_is_handed_over(void **state)
     end();
 }
 
+static void domain_without_route_is_deferred(void **state)
+{
+    static const char *const to[] = {"b@one.test", NULL};
+    struct config *config = NULL;
+    struct config_error error;
+
+    begin((uint16_t[]){peer_dead_port(), 0}, quick, 50);
+    assert_int_equal(
+        config_load_text("test",
+                         "hostname = \"relay.test\"\nlistener \"l\" { bind = {\"127.0.0.1:2525\"} }\n"
+                         "route \"other.test\" { to = \"smtp://127.0.0.1:9\" }\n",
+                         &config, &error),
+        0);
+    world_take(&world, config);
+    take_in(to);
+    run_until_empty();
+    assert_non_null(strstr(world_log(&world), "4.4.4 no route to the domain"));
+    end();
+}
+
 static bool hand_over_to_nobody(void *context, uint32_t site_index, struct queue_delivery *delivery)
 {
     return false;
@@ -354,8 +383,7 @@ static void what_nobody_took_is_sent_from_here_after_a_reload(void **state)
     assert_int_equal(counter_get(&world.counters, COUNTER_deferred), 0);
     world_reload(&world, (uint16_t[]){peer_dead_port(), 0}, "site \"default\" { connections = 2 }");
     run_until_empty();
-    assert_non_null(strstr(world_log(&world), "defer id="));
-    assert_null(strstr(world_log(&world), "from=<>")); /* it still knows its sender */
+    assert_names_sender("defer id=");
     end();
 }
 
@@ -367,6 +395,7 @@ int main(void)
         cmocka_unit_test(old_mail_for_a_dead_site_expires),
         cmocka_unit_test(a_closing_peer_gets_the_untried_message_next),
         cmocka_unit_test(without_a_share_all_is_handed_over),
+        cmocka_unit_test(domain_without_route_is_deferred),
         cmocka_unit_test(what_nobody_took_is_sent_from_here_after_a_reload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -248,6 +248,30 @@ static void a_peer_that_breaks_in_overlap_gets_gear_two(void **state)
     check_peer();
 }
 
+/* It announces PIPELINING, and throws away what comes behind a command. */
+static void a_peer_that_loses_commands_gets_gear_one(void **state)
+{
+    struct message messages[2];
+
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(HELLO, "=", SAID, "S: 250 ok", "E"),
+                       SCRIPT(HELLO, "=", "C~ MAIL", "Q", "S: 250 ok", "=", "C~ RCPT", "Q", "S: 250 ok", "=",
+                              "C: DATA", "S: 354 go", "=", "D", "A: 250 ok", BYE)),
+               SIZE_MAX);
+    world_init(
+        &world, (uint16_t[]){peer.port, 0},
+        "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"0\" outbound_rcpt = \"200ms\" }");
+    for (uint32_t i = 0; i < 2; i++) {
+        give(&messages[i]);
+        world_run_home(&world, i + 1);
+    }
+    world_run_closed(&world);
+    check_outcome(&messages[0], QUEUE_DEFER);
+    check_outcome(&messages[1], QUEUE_DONE);
+    world_deinit(&world);
+    check_peer();
+}
+
 static void waiting_mail_opens_more_connections(void **state)
 {
     struct message messages[8];
@@ -334,27 +358,31 @@ static void reload_leaves_hosts_that_are_gone(void **state)
     peer_stop(&other);
 }
 
-static void domain_without_route_is_deferred(void **state)
+static void recipients_per_connection_are_counted(void **state)
 {
-    struct message message;
-    struct config *old;
-    struct config_error error;
+    struct message messages[4];
 
-    world_init(&world, (uint16_t[]){peer_dead_port(), 0}, kept);
-    old = world.config;
-    assert_int_equal(
-        config_load_text("test",
-                         "hostname = \"relay.test\"\nlistener \"l\" { bind = {\"127.0.0.1:2525\"} }\n"
-                         "route \"other.test\" { to = \"smtp://127.0.0.1:9\" }\n",
-                         &world.config, &error),
-        0);
-    assert_int_equal(outbound_set_config(&world.outbound, world.config), 0);
-    config_free(old);
-    give(&message);
-    world_run_home(&world, 1);
-    check_outcome(&message, QUEUE_DEFER);
-    assert_non_null(strstr(world_log(&world), "4.4.4 no route to the domain"));
+#define TWO_RECIPIENTS "C~ MAIL", "C~ RCPT", "C~ RCPT", "C: DATA", "S: 250 ok", TAKE
+    peer_start(
+        &peer,
+        SCRIPTS(SCRIPT(HELLO, SAID, TAKE, SAID, TAKE, BYE), SCRIPT(HELLO, TWO_RECIPIENTS, SAID, TAKE, BYE)),
+        SIZE_MAX);
+    world_init(
+        &world, (uint16_t[]){peer.port, 0},
+        "site \"default\" { connections = 1 recipients_per_connection = 3 }\ntimeouts { outbound_idle = "
+        "\"0\" }");
+    for (uint32_t i = 0; i < 4; i++) {
+        messages[i] = (struct message){.from = "a@from.test", .to = {"b@to.test"}, .content = "x\r\n"};
+        if (i == 2)
+            messages[i].to[1] = "c@to.test";
+        world_send(&world, &messages[i]);
+    }
+    world_run_home(&world, 4);
+    world_run_closed(&world);
+    for (uint32_t i = 0; i < 4; i++)
+        check_outcome(&messages[i], QUEUE_DONE);
     world_deinit(&world);
+    check_peer();
 }
 
 int main(void)
@@ -370,11 +398,12 @@ int main(void)
         cmocka_unit_test(the_address_alone_chooses_the_route),
         cmocka_unit_test(a_peer_that_refuses_much_is_called_anew),
         cmocka_unit_test(a_peer_that_breaks_in_overlap_gets_gear_two),
+        cmocka_unit_test(a_peer_that_loses_commands_gets_gear_one),
         cmocka_unit_test(waiting_mail_opens_more_connections),
         cmocka_unit_test(drain_ends_what_is_in_flight_alone),
         cmocka_unit_test(reload_keeps_connections_of_the_same_hosts),
         cmocka_unit_test(reload_leaves_hosts_that_are_gone),
-        cmocka_unit_test(domain_without_route_is_deferred),
+        cmocka_unit_test(recipients_per_connection_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,14 +7,25 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/table.h"
 #include "gateway/message/envelope.h"
+#include "gateway/net/tls.h"
+#include "gateway/outbound/classes.h"
+#include "gateway/outbound/next_hop.h"
+#include "gateway/outbound/policy.h"
+#include "gateway/outbound/told.h"
 #include "queue/crc32c.h"
+
+struct world_means world_means;
 
 static void send_home(void *context, struct queue_delivery *delivery)
 {
     struct world *world = context;
     struct message *message = list_entry(delivery, struct message, delivery);
 
+    assert_ptr_equal(delivery->user, &message->gift);
+    next_hop_unref(message->gift.hop);
+    told_free(delivery);
     message->homecomings++;
     assert_int_equal(message->homecomings, 1);
     world->home++;
@@ -66,6 +77,8 @@ static void hook(struct loop_hook *hook)
 
 struct config *world_config(const uint16_t *ports, const char *more)
 {
+    const char *to = world_means.to != NULL ? world_means.to : "smtp://127.0.0.1";
+    const bool is_path = strncmp(to, "lmtp:/", 6) == 0 && to[6] != '/';
     char text[2048];
     size_t size = (size_t)snprintf(text, sizeof(text),
                                    "hostname = \"relay.test\"\nlistener \"l\" { bind = "
@@ -73,13 +86,51 @@ struct config *world_config(const uint16_t *ports, const char *more)
     struct config *config;
     struct config_error error;
 
-    for (; *ports != 0; ports++)
-        size += (size_t)snprintf(text + size, sizeof(text) - size, "\"smtp://127.0.0.1:%u\"%s", *ports,
+    for (; !is_path && *ports != 0; ports++)
+        size += (size_t)snprintf(text + size, sizeof(text) - size, "\"%s:%u\"%s", to, *ports,
                                  ports[1] != 0 ? ", " : "");
-    snprintf(text + size, sizeof(text) - size, "} }\n%s\n", more);
+    if (is_path)
+        size += (size_t)snprintf(text + size, sizeof(text) - size, "\"%s\"", to);
+    snprintf(text + size, sizeof(text) - size, "} %s }\n%s\n",
+             world_means.route != NULL ? world_means.route : "", more);
     if (config_load_text("test", text, &config, &error) < 0)
         fail_msg("%s", error.text);
     return config;
+}
+
+struct world_policy {
+    struct outbound_policy policy;
+    struct table *passwords;
+    struct classes *classes;
+};
+
+static struct world_policy *make_policy(const struct config *config)
+{
+    struct world_policy *made = calloc(1, sizeof(*made));
+    struct tls_client_options tls = {.ca_file = world_means.ca_file,
+                                     .verify_possible = world_means.ca_file != NULL,
+                                     .version_min = 0x0303};
+    char error[TABLE_ERROR_SIZE] = "";
+
+    assert_non_null(made);
+    made->policy = (struct outbound_policy){.config = config, .routes = {.config = config}};
+    if (tls_client_new(&tls, &made->policy.tls, error, sizeof(error)) < 0)
+        fail_msg("%s", error);
+    if (world_means.passwords != NULL &&
+        table_load(world_means.passwords, TABLE_PAIRS, &made->passwords, error, sizeof(error)) < 0)
+        fail_msg("%s", error);
+    made->policy.passwords = made->passwords;
+    assert_int_equal(classes_new(&made->classes), 0);
+    made->policy.classes = made->classes;
+    return made;
+}
+
+static void free_policy(struct world_policy *made)
+{
+    tls_client_free(made->policy.tls);
+    table_free(made->passwords);
+    classes_free(made->classes);
+    free(made);
 }
 
 void world_init(struct world *world, const uint16_t *ports, const char *more)
@@ -93,11 +144,12 @@ void world_init(struct world *world, const uint16_t *ports, const char *more)
     assert_int_equal(log_writer_new(world->log, &world->counters, &world->writer), 0);
     pool_init(&world->pool, &world->counters, SIZE_MAX);
     world->config = world_config(ports, more);
+    world->policy = make_policy(world->config);
     world->hook.fn = hook;
     loop_add_hook(world->loop, &world->hook);
     struct outbound_options options = {
         .loop = world->loop,
-        .config = world->config,
+        .policy = &world->policy->policy,
         .log = world->writer,
         .counters = &world->counters,
         .pool = &world->pool,
@@ -115,11 +167,19 @@ void world_init(struct world *world, const uint16_t *ports, const char *more)
 
 void world_reload(struct world *world, const uint16_t *ports, const char *more)
 {
-    struct config *old = world->config;
+    world_take(world, world_config(ports, more));
+}
 
-    world->config = world_config(ports, more);
-    assert_int_equal(outbound_set_config(&world->outbound, world->config), 0);
-    config_free(old);
+void world_take(struct world *world, struct config *config)
+{
+    struct world_policy *old_policy = world->policy;
+    struct config *old_config = world->config;
+
+    world->policy = make_policy(config);
+    world->config = config;
+    assert_int_equal(outbound_set_policy(&world->outbound, &world->policy->policy, true), 0);
+    free_policy(old_policy);
+    config_free(old_config);
 }
 
 void world_run_closed(struct world *world)
@@ -144,6 +204,7 @@ void world_deinit(struct world *world)
     pool_deinit(&world->pool);
     loop_free(world->loop);
     log_free(world->log);
+    free_policy(world->policy);
     config_free(world->config);
     unlink(world->log_path);
 }
@@ -182,6 +243,18 @@ static void encode_first(struct message *message)
     message->targets[0].size = (uint32_t)recipient_encode(&recipient, message->first);
 }
 
+/* Where another worker would send it. */
+static struct next_hop *hop_of(struct world *world, const struct message *message)
+{
+    const char *domain = strchr(message->to[0], '@') + 1;
+    struct route_found found;
+
+    assert_true(routes_find(&world->policy->policy.routes, domain, strlen(domain), "", 0, &found));
+    struct next_hop *hop = next_hop_of_destination(world->config, found.destination);
+    assert_non_null(hop);
+    return hop;
+}
+
 void world_send(struct world *world, struct message *message)
 {
     static uint64_t id = 1000;
@@ -194,7 +267,9 @@ void world_send(struct world *world, struct message *message)
     struct envelope envelope = {
         .sender = slice_of(message->from), .envid = slice_of(message->envid), .flags = message->flags};
     message->homecomings = 0;
+    message->gift = (struct outbound_gift){.hop = hop_of(world, message)};
     message->delivery = (struct queue_delivery){
+        .user = &message->gift,
         .queue = (struct queue *)(void *)message, /* nobody looks into it: all are guests */
         .id = ++id,
         .arrival_ms = (int64_t)clock_wall_ms() - 5,

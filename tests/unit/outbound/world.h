@@ -28,12 +28,24 @@ struct message {
     int read_error;                    /* negative errno */
 
     struct queue_delivery delivery;
+    struct outbound_gift gift;
     struct queue_target targets[WORLD_TARGETS_MAX];
     struct queue_piece pieces[WORLD_PIECES_MAX];
     char meta[1024];
     char first[RECIPIENT_SIZE_MAX]; /* the first recipient as the queue keeps it */
     uint32_t homecomings;
 };
+
+/* What all worlds have; the test's. */
+struct world_means {
+    const char *to;        /* without the port; NULL: "smtp://127.0.0.1"; with "lmtp:/…" there is no port */
+    const char *route;     /* behind `to` in the route; NULL: nothing */
+    const char *ca_file;   /* whom TLS is verified by; NULL: nobody */
+    const char *passwords; /* file; NULL: none */
+};
+extern struct world_means world_means;
+
+struct world_policy;
 
 struct world {
     struct loop *loop;
@@ -43,6 +55,7 @@ struct world {
     struct counters counters;
     struct pool pool;
     struct config *config;
+    struct world_policy *policy;
     struct outbound outbound;
     struct outbound_read *reads[16]; /* asked for, to be answered in the next turn */
     uint32_t read_count;
@@ -62,8 +75,9 @@ void world_init(struct world *world, const uint16_t *ports, const char *more);
 /* Ends what is left at once; every message must have come home exactly once before or here. */
 void world_deinit(struct world *world);
 
-/* As a reload does it. */
+/* As a reload does it. The second takes over the configuration. */
 void world_reload(struct world *world, const uint16_t *ports, const char *more);
+void world_take(struct world *world, struct config *config);
 
 void world_send(struct world *world, struct message *message);
 

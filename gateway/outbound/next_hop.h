@@ -1,0 +1,71 @@
+#pragma once
+
+/*
+ * A next hop: the hosts that take the mail of some domains, in the order in which they are to be tried, and
+ * how we speak with them. What RFC 5321 §5.1 makes of MX records, or what the configuration names.
+ *
+ * Immutable and counted: workers share one, and it is gone with its last holder. Two next hops with the same
+ * key are one site: the addresses behind the names may differ, as answers of the DNS do.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "gateway/base/config.h"
+#include "gateway/base/destination.h"
+
+enum {
+    NEXT_HOP_HOSTS_MAX = 20,
+    NEXT_HOP_NAME_SIZE = 512, /* with the terminating zero */
+    NEXT_HOP_NO_INDEX = UINT32_MAX,
+};
+
+struct next_hop_host {
+    const char *name;    /* in the DNS, an address, or the path of a socket; lower case */
+    uint16_t preference; /* the lowest first; equals share the load */
+    uint16_t weight;     /* 0: none; else the part of the mail that it gets among its equals */
+    uint16_t port;       /* 0: a Unix socket */
+    bool is_authentic;   /* DNSSEC says so, from the MX to the address */
+    uint32_t address_count;
+    const struct sockaddr_storage *addresses; /* with ports; tried in this order */
+};
+
+struct next_hop {
+    _Atomic uint32_t references;
+    uint64_t hash;    /* of the key */
+    const char *key;  /* all of it but the addresses, as text */
+    const char *name; /* of the site, for the log and for `site` sections */
+    uint32_t index;   /* of the destination in the configuration file, or NEXT_HOP_NO_INDEX */
+    bool is_lmtp;
+    bool is_mx;               /* the hosts come from the DNS */
+    enum config_security tls; /* never UNSET */
+    uint32_t tls_name_count;
+    uint32_t host_count; /* at least 1 */
+    const char *const *tls_names;
+    const struct next_hop_host *hosts; /* by preference */
+};
+
+/* What a site of MX hosts is called: what the names of its hosts end in together, if that is more than a
+ * top-level domain ("google.com"), else the first in the alphabet of those that are tried first. Points into
+ * a name of draft->hosts, which are by preference. */
+const char *next_hop_shared_name(const struct next_hop *draft) __attribute__((returns_nonnull));
+
+/* How the hosts of a draft are to be spoken with: as `wanted` by the route, else as the limits for them say,
+ * else TLS where it can be had. */
+enum config_security next_hop_security(const struct config *config, const struct next_hop *draft,
+                                       enum config_security wanted);
+
+/* The next hop of a list of hosts that all have addresses; NULL without memory. */
+struct next_hop *next_hop_of_destination(const struct config *config, const struct destination *destination)
+    __attribute__((warn_unused_result));
+
+/* A copy of `draft` (its references, hash and key are not read) with one reference, or NULL without memory.
+ */
+struct next_hop *next_hop_new(const struct next_hop *draft) __attribute__((warn_unused_result));
+
+/* Any thread. The first returns its argument. */
+struct next_hop *next_hop_ref(struct next_hop *hop);
+void next_hop_unref(struct next_hop *hop); /* NULL is fine */

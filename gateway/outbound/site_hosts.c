@@ -1,0 +1,211 @@
+/* The addresses of a site: which there are, and which one comes next. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "gateway/outbound/client.h"
+#include "gateway/outbound/group.h"
+#include "gateway/outbound/site.h"
+
+static struct endpoint *endpoint_of(struct list *link)
+{
+    return list_entry(link, struct endpoint, link);
+}
+
+/* --- Which there are --- */
+
+static struct endpoint *find_same(struct list *endpoints, const struct next_hop_host *host,
+                                  const struct sockaddr_storage *address)
+{
+    list_each(link, endpoints)
+    {
+        struct endpoint *endpoint = endpoint_of(link);
+        if (strcmp(endpoint->host, host->name) == 0 && endpoint->preference == host->preference &&
+            address_equals((const struct sockaddr *)&endpoint->address, (const struct sockaddr *)address))
+            return endpoint;
+    }
+    return NULL;
+}
+
+static void retire_sessions_at(struct site *site, const struct endpoint *endpoint)
+{
+    list_each_safe(link, &site->sessions)
+    {
+        struct client *client = list_entry(link, struct client, site_link);
+        if (client->endpoint == endpoint)
+            client_retire(client);
+    }
+}
+
+static void drop(struct site *site, struct endpoint *endpoint)
+{
+    list_remove(&endpoint->link);
+    if (endpoint->users > 0) {
+        list_push_back(&site->old_endpoints, &endpoint->link);
+        retire_sessions_at(site, endpoint);
+        return;
+    }
+    group_host_release(endpoint->host_room);
+    endpoint_free(endpoint);
+}
+
+static void drop_all(struct site *site, struct list *endpoints)
+{
+    struct list *link;
+    while ((link = list_first(endpoints)) != NULL)
+        drop(site, endpoint_of(link));
+}
+
+static struct endpoint *add(struct site *site, const struct next_hop_host *host,
+                            const struct sockaddr_storage *address)
+{
+    struct endpoint *endpoint = endpoint_new(host, address);
+
+    if (endpoint == NULL)
+        return NULL;
+    endpoint->host_room = group_host_find(site->group, host->name);
+    if (endpoint->host_room != NULL)
+        return endpoint;
+    endpoint_free(endpoint);
+    return NULL;
+}
+
+int site_take_hosts(struct site *site)
+{
+    const struct next_hop *hop = site->hop;
+    struct list before;
+
+    list_init(&before);
+    list_splice_back(&before, &site->endpoints);
+    for (uint32_t i = 0; i < hop->host_count; i++) {
+        for (uint32_t j = 0; j < hop->hosts[i].address_count; j++) {
+            const struct sockaddr_storage *address = &hop->hosts[i].addresses[j];
+            struct endpoint *endpoint = find_same(&before, &hop->hosts[i], address);
+            if (endpoint == NULL)
+                endpoint = add(site, &hop->hosts[i], address);
+            if (endpoint == NULL) { /* what is old is still good */
+                list_splice_back(&site->endpoints, &before);
+                return list_is_empty(&site->endpoints) ? -ENOMEM : 0;
+            }
+            list_remove(&endpoint->link);
+            list_push_back(&site->endpoints, &endpoint->link);
+        }
+    }
+    drop_all(site, &before);
+    assert(!list_is_empty(&site->endpoints));
+    return 0;
+}
+
+void site_drop_hosts(struct site *site)
+{
+    drop_all(site, &site->endpoints);
+    drop_all(site, &site->old_endpoints);
+    assert(list_is_empty(&site->endpoints) && list_is_empty(&site->old_endpoints));
+}
+
+void site_allow_all(struct site *site)
+{
+    list_each(link, &site->endpoints)
+    {
+        endpoint_of(link)->left_out_until_us = 0;
+    }
+}
+
+/* --- Which one comes next --- */
+
+bool site_has_endpoint(const struct site *site)
+{
+    uint64_t now_us = loop_now_us(site->outbound->options.loop);
+
+    list_each(link, &site->endpoints)
+    {
+        if (endpoint_is_usable(endpoint_of(link), now_us))
+            return true;
+    }
+    return false;
+}
+
+/* How much busier its host is than the other's, for their weights: below 0, 0, above 0. */
+static int compare_load(const struct endpoint *a, const struct endpoint *b)
+{
+    uint64_t weight_a = a->weight > 0 ? a->weight : 1;
+    uint64_t weight_b = b->weight > 0 ? b->weight : 1;
+    uint64_t load_a = a->host_room->sessions * weight_b;
+    uint64_t load_b = b->host_room->sessions * weight_a;
+    return load_a < load_b ? -1 : load_a > load_b;
+}
+
+/* A host that is full is not a reason to go to one that is less preferred. */
+struct endpoint *site_endpoint(struct site *site)
+{
+    uint64_t now_us = loop_now_us(site->outbound->options.loop);
+    const struct endpoint *first = NULL;
+    struct endpoint *best = NULL;
+    uint32_t equals = 0;
+
+    list_each(link, &site->endpoints)
+    {
+        struct endpoint *endpoint = endpoint_of(link);
+        if (!endpoint_is_usable(endpoint, now_us))
+            continue;
+        if (first == NULL)
+            first = endpoint;
+        if (endpoint->preference > first->preference)
+            break;
+        if (!group_host_has_room(endpoint->host_room))
+            continue;
+        if (best != NULL && best->host_room == endpoint->host_room)
+            continue; /* the addresses of one host are in order */
+        int load = best == NULL ? -1 : compare_load(endpoint, best);
+        equals = load < 0 ? 1 : equals + (load == 0);
+        if (load < 0 || (load == 0 && outbound_random(site->outbound) % equals == 0))
+            best = endpoint;
+    }
+    return best;
+}
+
+/* A host that is left out must not get all the mail when it is back. */
+static void keep_up(struct site *site, const struct endpoint *best, uint64_t now_us)
+{
+    list_each(link, &site->endpoints)
+    {
+        struct endpoint *endpoint = endpoint_of(link);
+        uint64_t due = best->sent * endpoint->weight / best->weight;
+        if (!endpoint_is_usable(endpoint, now_us) && endpoint->sent < due)
+            endpoint->sent = due;
+    }
+}
+
+struct endpoint *site_weighted_endpoint(struct site *site)
+{
+    uint64_t now_us = loop_now_us(site->outbound->options.loop);
+    struct endpoint *best = NULL;
+
+    list_each(link, &site->endpoints)
+    {
+        struct endpoint *endpoint = endpoint_of(link);
+        if (endpoint->weight == 0)
+            return NULL;
+        if (!endpoint_is_usable(endpoint, now_us))
+            continue;
+        if (best == NULL || (endpoint->sent + 1) * best->weight < (best->sent + 1) * endpoint->weight)
+            best = endpoint;
+    }
+    if (best != NULL)
+        keep_up(site, best, now_us);
+    return best;
+}
+
+/* So that the counts stay small. */
+void site_count_sent(struct site *site, struct endpoint *endpoint)
+{
+    enum { HALVE_AT = 1 << 10 };
+
+    endpoint->sent++;
+    if (endpoint->weight == 0 || endpoint->sent < (uint64_t)HALVE_AT * endpoint->weight)
+        return;
+    list_each(link, &site->endpoints)
+    {
+        endpoint_of(link)->sent /= 2;
+    }
+}
