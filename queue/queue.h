@@ -257,16 +257,17 @@ struct queue_companion {
 
 /* Error 0: outcomes and companions are on disk and in force; read the targets, then queue_release. Else a
  * negative errno: none of it is, the companions are gone, and the delivery is as it was before the call, to
- * be settled anew. -ECANCELED: within queue_close; settle with QUEUE_RETRY and release before returning. */
+ * be settled anew, from within the call or later. -ECANCELED: within queue_close; settle with QUEUE_RETRY and
+ * release before returning. */
 typedef void queue_settled(void *context, struct queue_delivery *delivery, int error);
 
 /* As queue_settle for the delivery and queue_draft_commit for each of its `count` (1 to QUEUE_COMPANIONS_MAX)
  * companions, all of it in one durable write: after a crash there is all of it or nothing. 0: the drafts are
  * the queue's and settled() will be called once; until then the delivery, which stays out, must not be
  * touched. The envelopes are copied. Unlike with queue_settle the outcomes are in force only when they are on
- * disk. Errors, after which nothing has happened and settled() is not called: -EAGAIN: wait for room() and
- * call again with the same drafts; -EMSGSIZE: envelopes and outcomes exceed one write (a page), or as
- * queue_draft_commit; -ENOSPC, -EIO, -ETIMEDOUT, -ENOMEM: all drafts are to be aborted. */
+ * disk. Errors, after which nothing has happened (but for queue_judge) and settled() is not called: -EAGAIN:
+ * wait for room() and call again with the same drafts; -EMSGSIZE: envelopes and outcomes exceed one write (a
+ * page), or as queue_draft_commit; -ENOSPC, -EIO, -ETIMEDOUT, -ENOMEM: all drafts are to be aborted. */
 int queue_settle_with(struct queue_delivery *delivery, const struct queue_companion *companions,
                       uint32_t count, int64_t now_ms, queue_settled *settled, void *context)
     __attribute__((warn_unused_result));

@@ -23,6 +23,7 @@ int wal_init(struct wal *wal, const struct wal_options *options)
 
 void wal_deinit(struct wal *wal)
 {
+    assert(wal->extents_writing == 0);
     if (wal->page) {
         wal->page->pins++; /* so that sealing does not let it go yet */
         wal_page_leave(wal);

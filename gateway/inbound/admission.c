@@ -284,7 +284,7 @@ static bool is_certified(struct session *session)
     return session->origin != NULL && is_certificate_name(config, session->origin->certificate);
 }
 
-static bool may_relay(struct session *session)
+bool admission_may_relay(struct session *session)
 {
     return session->is_listed || authentication_user(session) != NULL || is_certified(session);
 }
@@ -312,7 +312,7 @@ enum reply_id admission_recipient(struct session *session, const struct smtp_pat
     const struct config *config = config_of(session);
     struct route_found route;
     const bool is_postmaster = is_our_postmaster(session, path, key);
-    if (!is_postmaster && !may_relay(session) && !config_relay_domain(config, key.data, key.size))
+    if (!is_postmaster && !admission_may_relay(session) && !config_relay_domain(config, key.data, key.size))
         return REPLY_RELAYING_DENIED;
     enum reply_id refusal = count_event(session, RATE_RECIPIENTS, REPLY_RECIPIENT_RATE);
     if (refusal == REPLY_NONE && !is_postmaster)

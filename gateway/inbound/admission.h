@@ -55,3 +55,6 @@ void admission_error(struct session *session);
 
 /* Whether the house is nearly full: then strangers get less time and fewer errors. */
 bool admission_is_stressed(const struct session *session);
+
+/* Whether the client may send to anyone: by its address, its login or its certificate. */
+bool admission_may_relay(struct session *session);

@@ -2,6 +2,7 @@
 
 #include "gateway/base/config.h"
 #include "gateway/base/counters.h"
+#include "gateway/inbound/admission.h"
 #include "gateway/inbound/policy.h"
 #include "gateway/inbound/report.h"
 #include "gateway/inbound/session.h"
@@ -61,7 +62,7 @@ static void on_committed(void *context, uint64_t id, int error)
     session_end_transaction(session);
 }
 
-static uint32_t flags_of(const struct session *session)
+static uint32_t flags_of(struct session *session)
 {
     const struct content *content = &session->content;
     const struct transaction *transaction = &session->transaction;
@@ -72,7 +73,8 @@ static uint32_t flags_of(const struct session *session)
            (content->is_binary ? (uint32_t)ENVELOPE_BINARYMIME : 0) |
            (transaction->is_smtputf8 ? (uint32_t)ENVELOPE_SMTPUTF8 : 0) |
            (transaction->ret == SMTP_RET_FULL ? (uint32_t)ENVELOPE_RET_FULL : 0) |
-           (transaction->ret == SMTP_RET_HDRS ? (uint32_t)ENVELOPE_RET_HDRS : 0);
+           (transaction->ret == SMTP_RET_HDRS ? (uint32_t)ENVELOPE_RET_HDRS : 0) |
+           (admission_may_relay(session) ? (uint32_t)ENVELOPE_TRUSTED : 0);
 }
 
 void commit_begin(struct session *session)

@@ -20,7 +20,7 @@ enum {
 static_assert(OFFSET_TEXT + SMTP_PATH_MAX + ENVELOPE_CLIENT_MAX + ENVELOPE_ENVID_MAX == ENVELOPE_SIZE_MAX,
               "the header is 7 octets");
 static_assert(SMTP_PATH_MAX <= UINT16_MAX && ENVELOPE_CLIENT_MAX <= UINT8_MAX, "sizes fit their fields");
-static_assert(ENVELOPE_FLAGS_ALL <= UINT8_MAX, "flags fit their field");
+static_assert(ENVELOPE_FLAGS_ALL == UINT8_MAX, "flags fill their field: there is none that is not known");
 
 static size_t put(char *to, struct smtp_slice slice)
 {
@@ -72,8 +72,6 @@ int envelope_decode(const void *bytes, size_t size, struct envelope *envelope)
     const size_t text_offset = is_old ? OFFSET_TEXT_1 : OFFSET_TEXT;
     if (size < text_offset)
         return -EINVAL;
-    if ((at[OFFSET_FLAGS] & ~ENVELOPE_FLAGS_ALL) != 0)
-        return -EPROTO;
 
     const uint32_t sender_size = get_size(at + OFFSET_SENDER_SIZE);
     const uint32_t client_size = at[OFFSET_CLIENT_SIZE];

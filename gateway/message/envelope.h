@@ -14,7 +14,7 @@
  *     octet 7 ...  the reverse-path, the client's address, the envelope identifier
  *
  * Version 1, which is still read, has no identifier and no size of it: the reverse-path begins at octet 5.
- * A later version may only be written once every reader knows it; an unknown flag is an unknown version.
+ * A later version may only be written once every reader knows it.
  */
 
 #include "proto/path.h"
@@ -31,7 +31,8 @@ enum envelope_flag {
     ENVELOPE_SMTPUTF8 = 1 << 4,   /* the client declared SMTPUTF8 (RFC 6531) */
     ENVELOPE_RET_FULL = 1 << 5,   /* RET=FULL (RFC 3461 §4.3) */
     ENVELOPE_RET_HDRS = 1 << 6,   /* RET=HDRS */
-    ENVELOPE_FLAGS_ALL = (1 << 7) - 1,
+    ENVELOPE_TRUSTED = 1 << 7,    /* the client may send to anyone, so its reverse-path is not forged */
+    ENVELOPE_FLAGS_ALL = (1 << 8) - 1,
 };
 
 enum {
@@ -56,8 +57,8 @@ size_t envelope_encode(const struct envelope *envelope, char bytes[static ENVELO
     __attribute__((warn_unused_result));
 
 /*
- * Reads an envelope; its slices point into `bytes`. The bytes may be anything: -EPROTO for a version or a
- * flag that is not known, -EINVAL when the sizes do not add up; then *envelope is untouched.
+ * Reads an envelope; its slices point into `bytes`. The bytes may be anything: -EPROTO for a version that is
+ * not known, -EINVAL when the sizes do not add up; then *envelope is untouched.
  */
 int envelope_decode(const void *bytes, size_t size, struct envelope *envelope)
     __attribute__((warn_unused_result));

@@ -127,7 +127,7 @@ void client_begin(struct client *client, struct job *job);
  * message that has more goes back to the site's jobs, and the client retires. */
 bool client_has_room_for(const struct client *client, uint32_t recipients);
 
-/* For the log, with version and cipher: "TLSv1.3 TLS_AES_128_GCM_SHA256 verified"; without the last word,
+/* For the log, with version and cipher: "TLSv1.3/TLS_AES_128_GCM_SHA256 verified"; without the last word,
  * when it was not verified that the peer is whom we meant. NULL: in the clear. */
 const char *client_tls_text(const struct client *client, char *text, size_t size);
 

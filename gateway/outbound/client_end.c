@@ -153,6 +153,7 @@ static bool falls_back_to_helo(struct client *client, enum client_end end)
 void client_end_waiting(struct client *client, enum client_end end, const char *what)
 {
     const struct client_command *head = command_queue_head(&client->commands);
+    const char *status = end == CLIENT_END_BROKEN ? "4.5.0" : "4.4.2"; /* protocol, connection */
     char text[256];
     int size;
 
@@ -161,9 +162,9 @@ void client_end_waiting(struct client *client, enum client_end end, const char *
     if (client->state == CLIENT_CONNECTING)
         size = snprintf(text, sizeof(text), "4.4.1 %.160s: %s", client->endpoint->text, what);
     else if (head == NULL)
-        size = snprintf(text, sizeof(text), "4.4.2 %s", what);
+        size = snprintf(text, sizeof(text), "%s %s", status, what);
     else
-        size = snprintf(text, sizeof(text), "4.4.2 %s, waiting for the reply to %s", what,
+        size = snprintf(text, sizeof(text), "%s %s, waiting for the reply to %s", status, what,
                         client_command_name(head->kind));
     assert(size > 0 && (size_t)size < sizeof(text));
     client_end(client, end, (struct smtp_slice){text, (uint32_t)size});

@@ -89,6 +89,9 @@ void client_on_starttls(struct client *client, uint16_t code, struct smtp_slice 
         shake_hands(client);
     } else if (client_must_encrypt(client)) {
         client_refuse(client, "4.7.4", "refused STARTTLS", reply);
+    } else if (code < 400) { /* what it means by that nobody knows, nor what it waits for now */
+        bool is_over = client_blames_tls(client, "unexpected reply to STARTTLS");
+        assert(is_over);
     } else {
         client->is_in_the_clear = true;
         client_enter(client, CLIENT_HELLO);
@@ -203,7 +206,7 @@ const char *client_tls_text(const struct client *client, char *text, size_t size
 {
     if (client->tls_version == NULL)
         return NULL;
-    int written = snprintf(text, size, "%s %s%s", client->tls_version, client->tls_cipher,
+    int written = snprintf(text, size, "%s/%s%s", client->tls_version, client->tls_cipher,
                            client->is_verified ? " verified" : "");
     assert(written > 0);
     return text;

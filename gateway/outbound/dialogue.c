@@ -75,10 +75,7 @@ static void on_hello(struct client *client, struct client_command command, uint1
 static void on_starttls(struct client *client, struct client_command command, uint16_t code,
                         struct smtp_slice reply)
 {
-    if (code == 220 || is_negative(code))
-        client_on_starttls(client, code, reply);
-    else
-        break_off(client, command.kind, reply);
+    client_on_starttls(client, code, reply);
 }
 
 static void on_auth(struct client *client, struct client_command command, uint16_t code,

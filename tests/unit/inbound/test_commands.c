@@ -45,7 +45,8 @@ static void test_a_message_is_taken(void **state)
     assert_int_equal(envelope_decode(message->meta, message->meta_size, &envelope), 0);
     assert_true(smtp_slice_equals(envelope.sender, SMTP_SLICE("a@client.test")));
     assert_true(smtp_slice_equals(envelope.client, SMTP_SLICE("127.0.0.1")));
-    assert_int_equal(envelope.flags, ENVELOPE_HAS_8BIT | ENVELOPE_8BITMIME | ENVELOPE_DOT_LINES);
+    assert_int_equal(envelope.flags,
+                     ENVELOPE_HAS_8BIT | ENVELOPE_8BITMIME | ENVELOPE_DOT_LINES | ENVELOPE_TRUSTED);
 
     static const char trace[] = "Received: from client.test ([127.0.0.1])\r\n"
                                 "\tby relay.test with ESMTP id 0000000000001\r\n"

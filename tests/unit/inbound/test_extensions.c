@@ -44,8 +44,8 @@ static void test_dsn_is_kept(void **state)
                         "e@example.com example.com\n");
     const struct envelope envelope = envelope_of(message);
     assert_true(smtp_slice_equals(envelope.envid, SMTP_SLICE("QQ+2B314159")));
-    assert_int_equal(envelope.flags, ENVELOPE_RET_HDRS);
-    assert_int_equal(envelope_of(&world->queue.messages[1]).flags, ENVELOPE_RET_FULL);
+    assert_int_equal(envelope.flags, ENVELOPE_RET_HDRS | ENVELOPE_TRUSTED);
+    assert_int_equal(envelope_of(&world->queue.messages[1]).flags, ENVELOPE_RET_FULL | ENVELOPE_TRUSTED);
     assert_int_equal(envelope_of(&world->queue.messages[1]).envid.size, 0);
     leave(client);
     world_free(world);
@@ -108,7 +108,7 @@ static void test_addresses_beyond_ascii(void **state)
                         "b@B\xc3\x9c"
                         "cher.example xn--bcher-kva.example\n"
                         "c@xn--bcher-kva.example xn--bcher-kva.example\n");
-    assert_int_equal(envelope_of(&world->queue.messages[0]).flags, ENVELOPE_SMTPUTF8);
+    assert_int_equal(envelope_of(&world->queue.messages[0]).flags, ENVELOPE_SMTPUTF8 | ENVELOPE_TRUSTED);
     assert_true(
         smtp_slice_equals(envelope_of(&world->queue.messages[0]).sender, SMTP_SLICE("\xc3\xa9@client.test")));
     assert_non_null(

@@ -258,8 +258,9 @@ static bool play_line(struct peer *peer, const char *script)
         return (peer->heard_at == peer->heard_size && hear(peer, QUIET_MS) < 0) ||
                fail(peer, script, "heard", peer->heard);
     case 'E':
-        while (hear(peer, PATIENCE_MS) > 0)
+        do
             peer->heard_at = peer->heard_size;
+        while (hear(peer, PATIENCE_MS) > 0);
         return true;
     case 'Z':
         setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
@@ -333,8 +334,9 @@ uint16_t peer_dead_port(void)
 
 static int listen_at_port(uint16_t *port)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(*port)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(peer_means.is_open ? INADDR_ANY : INADDR_LOOPBACK),
+                                  .sin_port = htons(*port)};
     socklen_t size = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

@@ -135,7 +135,7 @@ static const struct example examples[] = {
     {YAHOO, "554 30 Sorry, your message cannot be delivered. This mailbox is disabled (554.30).", "inactive"},
     {YAHOO, "552 1 Requested mail action aborted, mailbox not found", "bad-mailbox"},
     {YAHOO, "554 5.7.9 Message not accepted for policy reasons.", "policy"},
-    {YAHOO, "421 Max message per connection reached, closing transmission channel", "rate-limited"},
+    {YAHOO, "421 Max message per connection reached, closing transmission channel", "connection"},
     /* Postfix */
     {POSTFIX, "550 5.1.1 <u@x.example>: Recipient address rejected: User unknown in local recipient table",
      "bad-mailbox"},

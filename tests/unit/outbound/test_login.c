@@ -1,4 +1,7 @@
 /* Logging in at the next hop, which here is this machine itself, so that the clear will do. */
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -168,6 +171,40 @@ static void the_password_goes_by_tls_where_there_is_some(void **state)
     tls_test_files_remove(state);
 }
 
+/* An address of this machine that is not its loopback; false: it has none. */
+static bool find_address(char *text, size_t size)
+{
+    struct ifaddrs *all = NULL;
+    bool found = false;
+
+    assert_int_equal(getifaddrs(&all), 0);
+    for (const struct ifaddrs *one = all; one != NULL && !found; one = one->ifa_next) {
+        const struct sockaddr_in *address = (const struct sockaddr_in *)(const void *)one->ifa_addr;
+        if (address == NULL || address->sin_family != AF_INET || (one->ifa_flags & IFF_LOOPBACK))
+            continue;
+        found = inet_ntop(AF_INET, &address->sin_addr, text, (socklen_t)size) != NULL;
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+static void the_password_is_not_sent_in_the_clear(void **state)
+{
+    struct message messages[] = {ONE()};
+    char address[64], to[80], line[96];
+
+    if (!find_address(address, sizeof(address)))
+        skip();
+    snprintf(to, sizeof(to), "smtp://%s", address);
+    snprintf(line, sizeof(line), "%s user pencil\n", address);
+    begin(line);
+    world_means.to = to;
+    peer_means.is_open = true;
+    check_log(play(SCRIPTS(SCRIPT(OFFER("PLAIN SCRAM-SHA-256"), "E")), messages, 1, "F", NULL),
+              "is not reached by TLS, so the password is not sent");
+    peer_means.is_open = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +214,7 @@ int main(void)
         cmocka_unit_test_teardown(a_refused_login_defers, end),
         cmocka_unit_test_teardown(a_server_that_shows_nothing_is_not_believed, end),
         cmocka_unit_test_teardown(a_peer_that_closes_at_ehlo_is_not_given_helo, end),
+        cmocka_unit_test_teardown(the_password_is_not_sent_in_the_clear, end),
         cmocka_unit_test_teardown(the_password_goes_by_tls_where_there_is_some, end),
     };
     return cmocka_run_group_tests(tests, make_users, free_users);

@@ -208,6 +208,29 @@ static void nothing_is_begun_while_much_is_unsent(void **state)
     free(large);
 }
 
+/* A refusal holds; what was not read cannot have been taken. */
+static void an_answer_in_the_middle_of_the_content(void **state)
+{
+    static const struct {
+        const char *reply;
+        const char *outcome;
+        const char *log;
+    } cases[] = {{"S: 250 2.0.0 enough", "F", "unexpected reply to end of content: 250 2.0.0 enough"},
+                 {"S: 552 5.3.4 too much", "D", "reply=\"552 5.3.4 too much\""},
+                 {"S: 451 4.3.0 later", "F", "reply=\"451 4.3.0 later\""}};
+    char *large = large_content();
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct message messages[] = {FROM("a@from.test", large, )};
+        char *log = play(SCRIPTS(SCRIPT(PIPELINING, MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok",
+                                        "S: 354 go", "B: 1000", cases[i].reply, "E")),
+                         messages, 1, cases[i].outcome, NULL);
+        assert_null(strstr(log, "possible_duplicate"));
+        check_log(log, cases[i].log);
+    }
+    free(large);
+}
+
 /* Of three messages one was answered, one was sent, and one got stuck on its way. */
 static void an_unfinished_chunk_is_no_duplicate(void **state)
 {
@@ -300,6 +323,7 @@ int main(void)
         cmocka_unit_test(what_was_sent_and_not_answered_may_be_a_duplicate),
         cmocka_unit_test(closing_421_defers_the_current_one),
         cmocka_unit_test(nothing_is_begun_while_much_is_unsent),
+        cmocka_unit_test(an_answer_in_the_middle_of_the_content),
         cmocka_unit_test(an_unfinished_chunk_is_no_duplicate),
         cmocka_unit_test(a_stream_that_breaks_twice_gets_gear_three),
         cmocka_unit_test(confusion_lowers_the_gear),

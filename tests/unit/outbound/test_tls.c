@@ -83,7 +83,7 @@ static void may_is_the_default_and_takes_the_offer(void **state)
 {
     struct message messages[] = {ONE()};
     begin(NULL, &files.here);
-    check_log(play(SCRIPTS(SCRIPT(SECURE, AGAIN, SEND, END)), messages, 1, "D", NULL), "tls=\"TLSv1.3 ");
+    check_log(play(SCRIPTS(SCRIPT(SECURE, AGAIN, SEND, END)), messages, 1, "D", NULL), "tls=TLSv1.3/TLS_");
 }
 
 static void may_asks_for_no_verification(void **state)
@@ -92,7 +92,7 @@ static void may_asks_for_no_verification(void **state)
     begin("tls = \"may\"", &tls_test_files.stranger);
     char *log = play(SCRIPTS(SCRIPT(SECURE, AGAIN, SEND, END)), messages, 1, "D", NULL);
     assert_null(strstr(log, "verified"));
-    check_log(log, "tls=\"TLSv1.3 ");
+    check_log(log, "tls=TLSv1.3/TLS_");
 }
 
 static void may_goes_in_the_clear_where_it_must(void **state)
@@ -131,13 +131,21 @@ static void may_goes_in_the_clear_once_the_peer_left_at_the_handshake(void **sta
               "TLS failed, so mail goes in the clear");
 }
 
+static void may_goes_in_the_clear_when_starttls_gets_a_strange_answer(void **state)
+{
+    struct message messages[] = {ONE()};
+    begin("tls = \"may\"", &files.here);
+    check_log(play(SCRIPTS(SCRIPT(OFFER, "S: 250 ok", "E"), SCRIPT(CLEAR)), messages, 1, "D", NULL),
+              "tls=\"unexpected reply to STARTTLS\"");
+}
+
 /* --- encrypt --- */
 
 static void encrypt_asks_for_no_verification(void **state)
 {
     struct message messages[] = {ONE()};
     begin("tls = \"encrypt\"", &tls_test_files.stranger);
-    check_log(play(SCRIPTS(SCRIPT(SECURE, AGAIN, SEND, END)), messages, 1, "D", NULL), "tls=\"TLSv1.3 ");
+    check_log(play(SCRIPTS(SCRIPT(SECURE, AGAIN, SEND, END)), messages, 1, "D", NULL), "tls=TLSv1.3/TLS_");
 }
 
 static void encrypt_never_goes_in_the_clear(void **state)
@@ -322,6 +330,7 @@ int main(void)
         cmocka_unit_test_teardown(may_goes_in_the_clear_where_it_must, end),
         cmocka_unit_test_teardown(may_goes_in_the_clear_once_a_handshake_failed, end),
         cmocka_unit_test_teardown(may_goes_in_the_clear_once_the_peer_left_at_the_handshake, end),
+        cmocka_unit_test_teardown(may_goes_in_the_clear_when_starttls_gets_a_strange_answer, end),
         cmocka_unit_test_teardown(encrypt_asks_for_no_verification, end),
         cmocka_unit_test_teardown(encrypt_never_goes_in_the_clear, end),
         cmocka_unit_test_teardown(verify_takes_the_certificate_of_the_host, end),
