@@ -80,6 +80,7 @@ static struct job *taken(struct site *site, struct queue_delivery *delivery)
 
     assert(site->taking > 0);
     site->taking--;
+    site_touch(site); /* it may have waited for this one only */
     if (delivery != NULL) {
         delivery->user = NULL;
         job = job_new(site, delivery);
