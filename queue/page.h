@@ -16,7 +16,10 @@
 
 struct segment;
 
+struct slab;
+
 struct page {
+    struct slab *slab;      /* what it was allocated with */
     TAILQ_ENTRY(page) link; /* in the pool's resident list while sealed, in age order; or in its spare list */
     uint8_t *data;
     struct segment *segment;

@@ -228,6 +228,7 @@ struct config {
         const char *private_key; /* given exactly when `certificate` is */
         uint16_t version_min;    /* 0x0301 (TLS 1.0) to 0x0304 (TLS 1.3), as on the wire */
         const char *classes;     /* file of what replies mean; NULL: what is built in */
+        bool convert_8bit;       /* for a next hop without 8BITMIME */
     } outbound;
 
     struct {

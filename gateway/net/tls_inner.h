@@ -73,7 +73,8 @@ SSL *tls_client_session(struct tls_demand *demand, const char *server_name)
  */
 size_t tls_name_fit(const char *name);
 
-/* Whether a DNS name of the certificate covers this host name (RFC 6125 section 6.4); an unfit one: never. */
+/* Whether a DNS name of the certificate covers this host name (RFC 6125 section 6.4), or an address of it is
+ * this address (RFC 9525 section 6.5); an unfit name: never. */
 bool tls_name_covered(const char *name, X509 *certificate);
 
 /*

@@ -1,5 +1,6 @@
 /* Host names as servers are asked for and certificates are judged by. See tls_inner.h. */
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <string.h>
 
@@ -44,12 +45,38 @@ size_t tls_name_fit(const char *name)
     return label > 0 && has_letter ? size : 0;
 }
 
+/* RFC 6125 section 1.7.2 leaves addresses out; RFC 9525 section 6.5 does not: byte by byte, as iPAddress
+ * only. */
+static bool name_is_covered_address(const char *name, X509 *certificate)
+{
+    char bare[INET6_ADDRSTRLEN];
+    uint8_t address[sizeof(struct in6_addr)];
+    size_t size = strnlen(name, sizeof(bare) + 2);
+    bool has_brackets = size > 2 && name[0] == '[' && name[size - 1] == ']';
+    if (has_brackets) {
+        name++;
+        size -= 2;
+    }
+    if (size >= sizeof(bare))
+        return false;
+    memcpy(bare, name, size);
+    bare[size] = '\0';
+    size_t address_size = 0;
+    if (inet_pton(AF_INET, bare, address) == 1)
+        address_size = sizeof(struct in_addr);
+    else if (inet_pton(AF_INET6, bare, address) == 1)
+        address_size = sizeof(struct in6_addr);
+    int result = address_size > 0 ? X509_check_ip(certificate, address, address_size, 0) : 0;
+    ERR_clear_error();
+    return result == 1;
+}
+
 bool tls_name_covered(const char *name, X509 *certificate)
 {
     assert(certificate != NULL);
     size_t size = tls_name_fit(name);
     if (size == 0)
-        return false;
+        return name_is_covered_address(name, certificate);
     int result = X509_check_host(certificate, name, size, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL);
     ERR_clear_error(); /* of certificates without names */
     return result == 1;

@@ -4,7 +4,7 @@
  * A refusal is a mistake of ours, not of the sender: mail is put off and the host left out. The password goes
  * to nobody in the clear, but for this machine itself.
  *
- * SCRAM computes for up to 25 ms, once for each host, and all other mail of the worker waits meanwhile.
+ * SCRAM computes for up to 15 ms, once for each host, and all other mail of the worker waits meanwhile.
  */
 #include <arpa/inet.h>
 #include <assert.h>

@@ -41,6 +41,7 @@ struct endpoint {
     uint16_t weight;     /* 0: none; else its host's part of the mail */
     bool is_authentic;   /* DNSSEC says so */
     uint32_t users;      /* clients */
+    bool is_old;         /* in site.old_endpoints */
     uint64_t sent;       /* messages begun here, for the weights */
     struct tls_session_slot slot;
     uint64_t tls_bad_until_us;   /* under `may`: TLS failed here, so it is not tried before; 0: it did not */

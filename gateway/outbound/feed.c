@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "gateway/outbound/client.h"
+#include "gateway/outbound/convert.h"
 #include "gateway/outbound/site.h"
 
 enum window_state {
@@ -147,20 +148,74 @@ static void send_from_memory(struct job *job, const struct queue_piece *piece)
     }
 }
 
+/* FEED_ALL: *window holds the next piece. */
+static enum feed_state find_next(struct job *job, struct feed_window **window)
+{
+    struct feed_window *found = window_find(job, WINDOW_READY, job->next_piece);
+
+    if (found == NULL || found->state == WINDOW_READING)
+        return FEED_MORE;
+    if (found->state != WINDOW_READY)
+        return found->state == WINDOW_DAMAGED ? FEED_DAMAGED : FEED_UNREADABLE;
+    *window = found;
+    return FEED_ALL;
+}
+
+static const char *window_content(const struct feed_window *window)
+{
+    return (const char *)window->read.buffer + window->read.range.skip;
+}
+
 static enum feed_state send_from_window(struct job *job)
 {
-    struct feed_window *window = window_find(job, WINDOW_READY, job->next_piece);
+    struct feed_window *window = NULL;
+    enum feed_state state = find_next(job, &window);
 
-    if (window == NULL || window->state == WINDOW_READING)
-        return FEED_MORE;
-    if (window->state != WINDOW_READY)
-        return window->state == WINDOW_DAMAGED ? FEED_DAMAGED : FEED_UNREADABLE;
+    if (state != FEED_ALL)
+        return state;
     window->state = WINDOW_SENDING;
     job->holds++;
-    const char *content = (const char *)window->read.buffer + window->read.range.skip;
     client_count_queued(job->client, window->read.piece->size);
-    conn_send_ref(&job->client->conn, content, window->read.piece->size, &window->ref);
+    conn_send_ref(&job->client->conn, window_content(window), window->read.piece->size, &window->ref);
     return FEED_ALL;
+}
+
+enum feed_state feed_piece(struct job *job, const char **bytes)
+{
+    struct feed_window *window = NULL;
+    const struct queue_piece *piece = &job->delivery->pieces[job->next_piece];
+
+    assert(job->convert != NULL && job->next_piece < job->delivery->piece_count);
+    if (!read_ahead(job))
+        return FEED_UNREADABLE;
+    if (piece->data != NULL) {
+        *bytes = piece->data;
+        return FEED_ALL;
+    }
+    enum feed_state state = find_next(job, &window);
+    if (state == FEED_ALL)
+        *bytes = window_content(window);
+    return state;
+}
+
+void feed_piece_done(struct job *job)
+{
+    struct feed_window *window = NULL;
+
+    assert(job->next_piece < job->delivery->piece_count);
+    if (job->delivery->pieces[job->next_piece].data == NULL) {
+        enum feed_state state = find_next(job, &window);
+        assert(state == FEED_ALL);
+        window_free(window);
+    }
+    job->next_piece++;
+}
+
+void feed_rewind(struct job *job)
+{
+    assert(job->next_piece == job->delivery->piece_count && job->next_read == job->next_piece);
+    job->next_piece = 0;
+    job->next_read = 0;
 }
 
 enum feed_state feed_more(struct job *job)
@@ -168,6 +223,11 @@ enum feed_state feed_more(struct job *job)
     const struct queue_delivery *delivery = job->delivery;
 
     assert(job->state == JOB_CONTENT && job->client != NULL);
+    if (job->convert != NULL) {
+        enum feed_state state = convert_more(job);
+        if (state != FEED_AS_IT_IS)
+            return state;
+    }
     if (!read_ahead(job))
         return FEED_UNREADABLE;
     for (; job->next_piece < delivery->piece_count; job->next_piece++) {
@@ -192,6 +252,7 @@ void feed_progressed(struct job *job)
 void feed_end(struct job *job)
 {
     assert(job->holds == 0);
+    convert_end(job);
     if (job->windows == NULL)
         return;
     for (uint32_t i = 0; i < FEED_WINDOWS; i++) {

@@ -31,6 +31,7 @@ static struct group *group_new(struct outbound *outbound, const char *key, const
     group->limits = *limits;
     list_init(&group->link);
     list_init(&group->waiting);
+    list_init(&group->host_waiting);
     list_init(&group->members);
     list_init(&group->hosts);
     shaper_init(&group->shaper, limits, now_of(outbound));
@@ -85,6 +86,7 @@ void group_release(struct group *group)
     if (--group->users > 0)
         return;
     assert(list_is_empty(&group->members) && list_is_empty(&group->waiting));
+    assert(list_is_empty(&group->host_waiting));
     assert(list_is_empty(&group->hosts));
     list_remove(&group->link);
     free(group->key);
@@ -137,6 +139,22 @@ void group_wait(struct group *group, struct site *site)
     assert(site->group == group);
     if (list_is_empty(&site->waiting_link))
         list_push_back(&group->waiting, &site->waiting_link);
+}
+
+void group_wait_for_host(struct group *group, struct site *site)
+{
+    assert(site->group == group);
+    list_remove(&site->waiting_link);
+    list_push_back(&group->host_waiting, &site->waiting_link);
+}
+
+void group_wake_all(struct group *group)
+{
+    struct list *link;
+
+    group_wake(group);
+    while ((link = list_pop_front(&group->host_waiting)) != NULL)
+        site_touch(list_entry(link, struct site, waiting_link));
 }
 
 void group_wake(struct group *group)

@@ -27,10 +27,10 @@ struct group_host {
 };
 
 struct group {
-    struct list link; /* in outbound.groups, if it has a key */
-    struct list
-        waiting; /* sites that want a connection or a message when there is room, by site.waiting_link */
-    struct list members; /* sites, by site.member_link */
+    struct list link;         /* in outbound.groups, if it has a key */
+    struct list waiting;      /* sites that want a connection, by site.waiting_link */
+    struct list host_waiting; /* sites whose hosts are full, by the same */
+    struct list members;      /* sites, by site.member_link */
     struct list hosts;
     struct outbound *outbound;
     char *key;      /* NULL: a single site's */
@@ -56,11 +56,17 @@ void group_host_release(struct group_host *host);
 /* Whether the limits let one more connection to this host be opened. */
 bool group_host_has_room(const struct group_host *host);
 
-/* The site is pumped as soon as a connection of the group ends. */
+/* The site is pumped when its turn for a connection comes. */
 void group_wait(struct group *group, struct site *site);
+
+/* The site is pumped whenever a connection of the group has ended. */
+void group_wait_for_host(struct group *group, struct site *site);
 
 /* Room for one more: the next that waits is pumped. */
 void group_wake(struct group *group);
+
+/* A connection has ended: so are those whose hosts were full. */
+void group_wake_all(struct group *group);
 
 /* All connections are taken: an idle one of another site of the group makes room. */
 void group_steal_idle(struct group *group, const struct site *thief);

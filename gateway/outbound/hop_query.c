@@ -114,7 +114,7 @@ static void conclude_mx(struct hop_query *query)
 {
     const struct mx_result *result = query->results[0];
     struct next_hop_host hosts[NEXT_HOP_HOSTS_MAX];
-    struct next_hop draft = {.hosts = hosts, .is_mx = true, .index = NEXT_HOP_NO_INDEX};
+    struct next_hop draft = {.hosts = hosts, .is_mx = true};
     uint16_t rank = 0;
 
     if (result == NULL || result->status != MX_OK) {
@@ -184,7 +184,6 @@ static void conclude_hosts(struct hop_query *query)
     struct next_hop_host hosts[NEXT_HOP_HOSTS_MAX];
     struct next_hop draft = {
         .name = destination->name,
-        .index = NEXT_HOP_NO_INDEX,
         .hosts = hosts,
         .is_lmtp = destination->kind == DESTINATION_LMTP,
         .tls_names = destination->tls_names,
@@ -196,6 +195,8 @@ static void conclude_hosts(struct hop_query *query)
         if (take_host(query, i, &hosts[draft.host_count]))
             draft.host_count++;
     }
+    if (draft.host_count < destination->host_count)
+        query->ttl_s = FAILURE_TTL_S; /* those that are missing may soon be there */
     if (draft.host_count > 0) {
         answer_with(query, &draft);
         return;
@@ -252,12 +253,28 @@ void hop_query_serve(struct outbound *outbound, struct hop_query *query)
 
 /* --- The answer --- */
 
-static struct site *site_of_answer(struct outbound *outbound, const struct hop_query *query)
+/* The worker that was asked may still have, or have already, another configuration: how we speak with the
+ * hosts is for this worker's to say. */
+static bool secure_by_own(struct hop_query *query)
+{
+    struct next_hop *hop = query->hop;
+    enum config_security tls = next_hop_security(query->asker->config, hop, query->tls);
+
+    if (tls == hop->tls)
+        return true;
+    struct next_hop draft = *hop;
+    draft.tls = tls;
+    query->hop = next_hop_new(&draft);
+    next_hop_unref(hop);
+    return query->hop != NULL;
+}
+
+static struct site *site_of_answer(struct outbound *outbound, struct hop_query *query)
 {
     struct site *site = NULL;
 
     if (query->hop != NULL)
-        site = site_of_hop(outbound, query->hop);
+        site = secure_by_own(query) ? site_of_hop(outbound, query->hop) : NULL;
     else
         site = site_of_verdict(outbound, query->code, query->reason);
     return site != NULL ? site : outbound->no_memory;

@@ -15,6 +15,7 @@
 
 struct feed_window;
 struct client;
+struct convert;
 struct site;
 
 /*
@@ -49,6 +50,7 @@ struct job {
     struct conn_ref ref;   /* of the content that is sent from where it lies */
     struct envelope envelope;
     struct feed_window *windows; /* FEED_WINDOWS of them, once a piece has to be read */
+    struct convert *convert;     /* 8-bit content for a peer that takes 7 bits; else NULL */
     uint64_t began_ms;           /* wall: when a session took it */
     uint64_t ended_us;           /* monotonic: when the last octet was queued */
     uint64_t end_at;             /* client.queued_bytes then */

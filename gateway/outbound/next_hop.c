@@ -197,7 +197,6 @@ struct next_hop *next_hop_of_destination(const struct config *config, const stru
     struct next_hop_host hosts[NEXT_HOP_HOSTS_MAX];
     struct next_hop draft = {
         .name = destination->name,
-        .index = destination->index,
         .hosts = hosts,
         .host_count = (uint32_t)destination->host_count,
         .is_lmtp = destination->kind == DESTINATION_LMTP,

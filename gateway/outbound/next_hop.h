@@ -20,7 +20,6 @@
 enum {
     NEXT_HOP_HOSTS_MAX = 20,
     NEXT_HOP_NAME_SIZE = 512, /* with the terminating zero */
-    NEXT_HOP_NO_INDEX = UINT32_MAX,
 };
 
 struct next_hop_host {
@@ -38,7 +37,6 @@ struct next_hop {
     uint64_t hash;    /* of the key */
     const char *key;  /* all of it but the addresses, as text */
     const char *name; /* of the site, for the log and for `site` sections */
-    uint32_t index;   /* of the destination in the configuration file, or NEXT_HOP_NO_INDEX */
     bool is_lmtp;
     bool is_mx;               /* the hosts come from the DNS */
     enum config_security tls; /* never UNSET */

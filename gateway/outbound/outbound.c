@@ -17,6 +17,7 @@ enum {
     UNUSED_VERDICT_US = 1000000, /* so long one is kept: of a verdict nothing is learned */
     UNUSED_HOP_US = 600000000,   /* of hosts: what was learned is worth something */
     UNUSED_MAX_PER_SWEEP = 1024,
+    VAIN_US = 60000000, /* without a delivery by its owner: the site counts as down */
 };
 
 /* --- Life --- */
@@ -235,8 +236,7 @@ static void each_site(struct outbound *outbound, void (*visit)(struct site *site
 /* Until one of the new configuration's lists claims it. */
 static void disown(struct site *site)
 {
-    if (site->hop != NULL && site->hop->index != NEXT_HOP_NO_INDEX)
-        site->is_disowned = true;
+    site->is_disowned = site->index != SITE_NO_INDEX;
 }
 
 static void leave_if_disowned(struct site *site)
@@ -257,7 +257,7 @@ static int claim_sites(struct outbound *outbound, const struct config *config)
         if (destination->host_count == 0)
             continue;
         struct next_hop *hop = next_hop_of_destination(config, destination);
-        struct site *site = hop != NULL ? site_of_hop(outbound, hop) : NULL;
+        struct site *site = hop != NULL ? site_of_listed(outbound, hop, (uint32_t)i) : NULL;
         next_hop_unref(hop);
         if (site == NULL)
             return -ENOMEM;
@@ -285,9 +285,11 @@ static int take_config(struct outbound *outbound, const struct outbound_policy *
     outbound->policy = policy;
     each_site(outbound, disown);
     int result = claim_sites(outbound, config);
+    each_site(outbound, leave_if_disowned);
+    if (result == 0)
+        result = claim_sites(outbound, config); /* those whose section changed have just left */
     if (result < 0)
         panic("no memory to take over a new configuration");
-    each_site(outbound, leave_if_disowned);
     return 0;
 }
 
@@ -319,7 +321,9 @@ void outbound_accept_handover(struct outbound *outbound, struct queue_delivery *
     assert(!outbound->options.is_local(outbound->options.context, delivery->queue));
     assert(gift != NULL && gift->hop != NULL);
     struct site *site = outbound->is_draining ? NULL : site_of_hop(outbound, gift->hop);
-    if (site == NULL) {
+    /* While a new configuration is taken over by one worker after the other, the giver may know another
+     * owner. */
+    if (site == NULL || !site_is_ours(site)) {
         outbound->options.send_home(outbound->options.context, delivery); /* untried */
         return;
     }
@@ -349,10 +353,24 @@ static bool is_done(const struct queue_delivery *delivery)
 /* How many may be at the owner at a time grows with each that it delivers. */
 static void learn_from(struct site *site, const struct queue_delivery *delivery)
 {
-    if (is_done(delivery))
+    if (is_done(delivery)) {
         site->handed_max += site->handed_max < SITE_HANDED_MAX ? 1 : 0;
-    else if (site->handed_max > SITE_HANDED_MIN)
+        site->worked_us = loop_now_us(site->outbound->options.loop);
+    } else if (site->handed_max > SITE_HANDED_MIN) {
         site->handed_max--;
+    }
+}
+
+/* At the owner the site seems to be down: it takes no more than one message to find out, so what is too old
+ * here would wait for ever. */
+static void expire_old(struct site *site)
+{
+    uint64_t now_us = loop_now_us(site->outbound->options.loop);
+
+    if (site->outbound->is_draining || site->is_leaving || now_us - site->worked_us < VAIN_US)
+        return;
+    site_set_reason(site, "4.4.1 the site cannot be reached");
+    site_defer_old(site);
 }
 
 void outbound_come_home(struct outbound *outbound, struct queue_delivery *delivery)
@@ -369,10 +387,8 @@ void outbound_come_home(struct outbound *outbound, struct queue_delivery *delive
     learn_from(site, delivery);
     site_touch(site);
     report_settle(outbound, delivery, site->name);
-    if (was_deferred && !outbound->is_draining && !site->is_leaving) {
-        site_set_reason(site, "4.4.1 the site cannot be reached");
-        site_defer_old(site);
-    }
+    if (was_deferred)
+        expire_old(site);
     site_unuse(site);
 }
 
@@ -405,7 +421,7 @@ static void ring_alarms(struct outbound *outbound, uint64_t now_us)
 static bool is_worn_out(const struct site *site, uint64_t now_us)
 {
     uint64_t keep_us = site->hop != NULL ? UNUSED_HOP_US : UNUSED_VERDICT_US;
-    bool is_listed = site->hop != NULL && site->hop->index != NEXT_HOP_NO_INDEX;
+    bool is_listed = site->index != SITE_NO_INDEX;
 
     if (site->is_leaving)
         return true;

@@ -151,7 +151,7 @@ static void open_one(struct site *site)
         if (endpoint == NULL)
             endpoint = site_endpoint(site);
         if (endpoint == NULL) {
-            group_wait(site->group, site); /* for a connection at its host */
+            group_wait_for_host(site->group, site);
             return;
         }
         int result = client_open(site, endpoint);
@@ -291,10 +291,10 @@ static bool work(struct site *site)
         return judge_all(site);
     bool again = false;
     if (site_is_ours(site)) {
+        if (shaper_connect_at(&site->group->shaper, now_of(site)) <= now_of(site))
+            group_wake(site->group); /* whoever waits behind it, should it want nothing itself */
         again = fill(site);
         open_sessions(site);
-        if (shaper_connect_at(&site->group->shaper, now_of(site)) <= now_of(site))
-            group_wake(site->group); /* whoever waits behind it */
     }
     site_hand_over(site);
     publish_room(site);

@@ -4,9 +4,11 @@
 #include <stdio.h>
 
 #include "gateway/message/recipient.h"
+#include "gateway/outbound/convert.h"
 #include "gateway/outbound/outcome.h"
+#include "gateway/outbound/site.h"
 
-enum { SCREEN_REASON_SIZE = 64 + ENDPOINT_TEXT_SIZE };
+enum { SCREEN_REASON_SIZE = 128 + ENDPOINT_TEXT_SIZE };
 
 /* What stands in a command line must not end it. */
 static bool fits_a_line(struct smtp_slice text)
@@ -44,13 +46,46 @@ static const char *missing_extension(const struct client *client, uint32_t flags
     return NULL;
 }
 
-static void refuse_for_lack(const struct client *client, struct job *job, const char *lack)
+/* `obstacle`: why the message cannot be changed so that it would do; NULL: that was not tried. */
+static void refuse_for_lack(const struct client *client, struct job *job, const char *lack,
+                            const char *obstacle)
 {
     char text[SCREEN_REASON_SIZE];
-    int size = snprintf(text, sizeof(text), "%s, which %s does not offer", lack, client->endpoint->text);
+    int size =
+        snprintf(text, sizeof(text), "%s, which %s does not offer%s%s", lack, client->endpoint->text,
+                 obstacle != NULL ? "; it cannot be converted: " : "", obstacle != NULL ? obstacle : "");
 
     assert(size > 0 && (size_t)size < sizeof(text));
     outcome_rest(job, QUEUE_DONE, (struct smtp_slice){text, (uint32_t)size});
+}
+
+/* With other lacks the message would need its 8 bits all the same. */
+static bool may_convert(const struct client *client, uint32_t flags)
+{
+    return client->site->outbound->config->outbound.convert_8bit && (flags & ENVELOPE_HAS_8BIT) &&
+           !(flags & (ENVELOPE_BINARYMIME | ENVELOPE_SMTPUTF8)) && !(client->features & SMTP_EXT_8BITMIME);
+}
+
+/* True: everybody has an outcome, for the message can go neither as it is nor converted. */
+static bool screen_extensions(const struct client *client, struct job *job)
+{
+    const char *lack = missing_extension(client, job->envelope.flags);
+    const char *obstacle = NULL;
+
+    if (may_convert(client, job->envelope.flags)) {
+        int verdict = convert_begin(job);
+        if (verdict < 0) {
+            outcome_rest(job, QUEUE_DEFER, SMTP_SLICE("4.3.0 out of memory"));
+            return true;
+        }
+        if (verdict == RECODE_POSSIBLE || verdict == RECODE_NOTHING)
+            return false;
+        obstacle = recode_verdict_text((enum recode_verdict)verdict);
+    }
+    if (lack == NULL)
+        return false;
+    refuse_for_lack(client, job, lack, obstacle);
+    return true;
 }
 
 static bool is_in_memory(const struct queue_delivery *delivery)
@@ -72,6 +107,8 @@ static enum job_carrier choose_carrier(const struct client *client, const struct
     bool is_binary = job->envelope.flags & ENVELOPE_BINARYMIME;
     bool is_chunk = is_binary || !(job->envelope.flags & ENVELOPE_DOT_LINES);
 
+    if (job->convert != NULL)
+        return CARRIER_DATA; /* a chunk begins with its size */
     if (client->gear == GEAR_STREAM && is_chunk && is_in_memory(job->delivery))
         return CARRIER_CHUNK;
     return is_binary ? CARRIER_LATE_CHUNK : CARRIER_DATA;
@@ -106,11 +143,8 @@ bool screen_message(const struct client *client, struct job *job)
         outcome_rest(job, QUEUE_DONE, SMTP_SLICE("5.3.4 message is larger than the peer takes"));
         return true;
     }
-    const char *lack = missing_extension(client, job->envelope.flags);
-    if (lack != NULL) {
-        refuse_for_lack(client, job, lack);
+    if (screen_extensions(client, job))
         return true;
-    }
     job->carrier = choose_carrier(client, job);
     return screen_recipients(job);
 }

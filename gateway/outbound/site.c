@@ -15,6 +15,7 @@ enum {
     SITE_BACKOFF_MS = 1000,
     SITE_BACKOFF_GROWTH_MAX = 60,
     SITE_JITTER_PERCENT = 20,
+    RENEW_US = 30000000,
 };
 
 static uint64_t now_of(const struct site *site)
@@ -47,7 +48,7 @@ static struct site *site_new(struct outbound *outbound)
     if (site == NULL)
         return NULL;
     site->outbound = outbound;
-    site->index = NEXT_HOP_NO_INDEX;
+    site->index = SITE_NO_INDEX;
     site->alarm_us = UINT64_MAX;
     site->handed_max = SITE_HANDED_MIN;
     struct list *lists[] = {
@@ -82,9 +83,9 @@ static const struct config_limits *find_limits(const struct site *site)
 }
 
 /* Only a number of connections can be divided and still be used in full. */
-static bool can_spread(const struct next_hop *hop, const struct config_limits *limits)
+static bool can_spread(const struct site *site, const struct config_limits *limits)
 {
-    return hop->index != NEXT_HOP_NO_INDEX && limits->connections_per_host == 0 &&
+    return site->index != SITE_NO_INDEX && limits->connections_per_host == 0 &&
            limits->connections_per_second == 0 && limits->messages_per_second == 0 &&
            limits->messages_per_minute == 0 && limits->messages_per_hour == 0;
 }
@@ -109,15 +110,13 @@ static void divide(struct site *site, const struct config_limits *limits)
     bool is_shared = limits->index != 0;
 
     site->limits = *limits;
-    site->is_spread = can_spread(site->hop, limits);
+    site->is_spread = can_spread(site, limits);
     if (site->is_spread) {
-        site->index = site->hop->index;
         site->share = part_of(limits->connections, options->worker_index, options->worker_count);
         site->limits.connections = site->share > 0 ? site->share : 1;
         return;
     }
     uint64_t hash = is_shared ? hash_name(limits->pattern) : site->hop->hash;
-    site->index = NEXT_HOP_NO_INDEX;
     site->owner = (uint32_t)(hash % options->worker_count);
     site->share = site->owner == options->worker_index ? limits->connections : 0;
 }
@@ -154,7 +153,7 @@ static void leave_group(struct site *site)
 
 /* --- Life --- */
 
-static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop)
+static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop, uint32_t index)
 {
     struct site *site = site_new(outbound);
 
@@ -162,6 +161,8 @@ static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop
         return NULL;
     site->hop = next_hop_ref(hop);
     site->name = hop->name;
+    site->index = index;
+    site->renewed_us = now_of(site);
     if (join_group(site, find_limits(site)) < 0 || site_take_hosts(site) < 0) {
         site_free(site);
         return NULL;
@@ -170,12 +171,13 @@ static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop
     return site;
 }
 
-/* The names are the same, the addresses may not be. */
+/* The names are the same, the addresses may not be. Workers may have got different ones of many, so what is
+ * new is kept for a while, unless it leads nowhere. */
 static void renew_hop(struct site *site, struct next_hop *hop)
 {
     struct next_hop *old = site->hop;
 
-    if (hop == old)
+    if (hop == old || (now_of(site) - site->renewed_us < RENEW_US && site_has_endpoint(site)))
         return;
     site->hop = next_hop_ref(hop);
     if (site_take_hosts(site) < 0) {
@@ -183,6 +185,7 @@ static void renew_hop(struct site *site, struct next_hop *hop)
         site->hop = old;
         return;
     }
+    site->renewed_us = now_of(site);
     site->key = hop->key;
     site->name = hop->name;
     next_hop_unref(old);
@@ -193,8 +196,23 @@ struct site *site_of_hop(struct outbound *outbound, struct next_hop *hop)
     struct site *site = find(outbound, hop->hash, hop->key);
 
     if (site == NULL)
-        return new_with_hop(outbound, hop);
+        return new_with_hop(outbound, hop, SITE_NO_INDEX);
     renew_hop(site, hop);
+    return site;
+}
+
+struct site *site_of_listed(struct outbound *outbound, struct next_hop *hop, uint32_t index)
+{
+    struct site *site = find(outbound, hop->hash, hop->key);
+
+    if (site != NULL && site->index == SITE_NO_INDEX) {
+        site_leave(site); /* it may be spread from now on */
+        site = NULL;
+    }
+    if (site == NULL)
+        return new_with_hop(outbound, hop, index);
+    renew_hop(site, hop);
+    site->index = index;
     return site;
 }
 
@@ -246,7 +264,7 @@ void site_configure(struct site *site)
         return;
     const struct config_limits *limits = find_limits(site);
     bool was_spread = site->is_spread;
-    if (!is_same_section(site, limits) || can_spread(site->hop, limits) != was_spread) {
+    if (!is_same_section(site, limits) || can_spread(site, limits) != was_spread) {
         site_leave(site);
         return;
     }
@@ -319,8 +337,9 @@ void site_session_closed(struct site *site, struct endpoint *endpoint)
     site->outbound->session_count--;
     endpoint->host_room->sessions--;
     shaper_connection_ended(&site->group->shaper, now_of(site));
-    group_wake(site->group);
+    group_wake_all(site->group);
     site_touch(site);
+    site_release_endpoint(endpoint);
     site_unuse(site);
 }
 

@@ -25,6 +25,7 @@ struct group;
 
 enum {
     SITE_REASON_SIZE = 256,
+    SITE_NO_INDEX = UINT32_MAX,
     SITE_HANDED_MIN = 16,   /* deliveries of one site that its owner may hold for us, to begin with */
     SITE_HANDED_MAX = 1024, /* and when it delivers them well */
 };
@@ -71,7 +72,8 @@ struct site {
     struct config_limits limits; /* those of the group, a copy */
     struct list endpoints;       /* by preference; equals in random order */
     struct list old_endpoints;   /* whose addresses the hop no longer has, until their last session is gone */
-    uint32_t index;              /* of a spread site in the configuration, else NEXT_HOP_NO_INDEX */
+    uint32_t index;              /* of its destination in the configuration, or SITE_NO_INDEX */
+    uint64_t renewed_us;         /* when its addresses last changed */
     uint32_t owner;              /* the worker that it belongs to; not of a spread site */
     bool is_spread;
     bool is_leaving;  /* the configuration no longer leads here */
@@ -101,6 +103,7 @@ struct site {
     uint32_t taking;     /* queue_take calls whose taken() is still to come */
     uint32_t handed;     /* deliveries at other workers */
     uint32_t handed_max; /* at the owner, at a time */
+    uint64_t worked_us;  /* when the owner last delivered one; 0: never */
     uint32_t users;  /* lanes, sessions, jobs, takes, handed deliveries: the site stays until they are gone */
     uint32_t end_us; /* smoothed time from the end of content to its reply */
 };
@@ -108,6 +111,10 @@ struct site {
 /* The site of a next hop, made if it is not there; the hop's addresses replace those that it had. NULL
  * without memory. */
 struct site *site_of_hop(struct outbound *outbound, struct next_hop *hop) __attribute__((warn_unused_result));
+
+/* The same for the destination of this number in the configuration. */
+struct site *site_of_listed(struct outbound *outbound, struct next_hop *hop, uint32_t index)
+    __attribute__((warn_unused_result));
 
 /* The site where all mail gets this outcome: 250, 4xx or 5xx, and a text that begins with an enhanced status
  * code, or with `code` before it where it is to read as a reply. NULL without memory. */
@@ -159,6 +166,9 @@ void site_session_closed(struct site *site, struct endpoint *endpoint);
 /* Makes the endpoints those of site->hop; endpoints that stay keep what they learned. -ENOMEM: as before. */
 int site_take_hosts(struct site *site) __attribute__((warn_unused_result));
 void site_drop_hosts(struct site *site);
+
+/* A session with it is gone: so is an endpoint that is no longer the site's, with its last one. */
+void site_release_endpoint(struct endpoint *endpoint);
 
 /* The endpoint that the next connection goes to: of those that are not left out and have room, the best
  * preference; among equals the one with the fewest sessions for its weight. NULL: none. */

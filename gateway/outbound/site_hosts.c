@@ -27,26 +27,29 @@ static struct endpoint *find_same(struct list *endpoints, const struct next_hop_
     return NULL;
 }
 
-static void retire_sessions_at(struct site *site, const struct endpoint *endpoint)
+static void forget(struct endpoint *endpoint)
 {
-    list_each_safe(link, &site->sessions)
-    {
-        struct client *client = list_entry(link, struct client, site_link);
-        if (client->endpoint == endpoint)
-            client_retire(client);
-    }
+    group_host_release(endpoint->host_room);
+    endpoint_free(endpoint);
 }
 
+/* Its sessions go on: answers of the DNS take turns, so most addresses that are gone are as good as before.
+ */
 static void drop(struct site *site, struct endpoint *endpoint)
 {
     list_remove(&endpoint->link);
-    if (endpoint->users > 0) {
-        list_push_back(&site->old_endpoints, &endpoint->link);
-        retire_sessions_at(site, endpoint);
+    if (endpoint->users == 0) {
+        forget(endpoint);
         return;
     }
-    group_host_release(endpoint->host_room);
-    endpoint_free(endpoint);
+    endpoint->is_old = true;
+    list_push_back(&site->old_endpoints, &endpoint->link);
+}
+
+void site_release_endpoint(struct endpoint *endpoint)
+{
+    if (endpoint->is_old && endpoint->users == 0)
+        forget(endpoint);
 }
 
 static void drop_all(struct site *site, struct list *endpoints)
@@ -82,12 +85,15 @@ int site_take_hosts(struct site *site)
             const struct sockaddr_storage *address = &hop->hosts[i].addresses[j];
             struct endpoint *endpoint = find_same(&before, &hop->hosts[i], address);
             if (endpoint == NULL)
+                endpoint = find_same(&site->old_endpoints, &hop->hosts[i], address);
+            if (endpoint == NULL)
                 endpoint = add(site, &hop->hosts[i], address);
             if (endpoint == NULL) { /* what is old is still good */
                 list_splice_back(&site->endpoints, &before);
                 return list_is_empty(&site->endpoints) ? -ENOMEM : 0;
             }
             list_remove(&endpoint->link);
+            endpoint->is_old = false;
             list_push_back(&site->endpoints, &endpoint->link);
         }
     }
@@ -135,27 +141,38 @@ static int compare_load(const struct endpoint *a, const struct endpoint *b)
     return load_a < load_b ? -1 : load_a > load_b;
 }
 
+/* The addresses of a host stand together, in order: the first that is not left out counts for all of them. */
+static struct endpoint *next_usable(struct list *endpoints, struct list **at, uint64_t now_us)
+{
+    const struct endpoint *last = *at == endpoints ? NULL : endpoint_of(*at);
+
+    for (struct list *link = (*at)->next; link != endpoints; link = link->next) {
+        struct endpoint *endpoint = endpoint_of(link);
+        if (!endpoint_is_usable(endpoint, now_us) || (last != NULL && last->host_room == endpoint->host_room))
+            continue;
+        *at = link;
+        return endpoint;
+    }
+    return NULL;
+}
+
 /* A host that is full is not a reason to go to one that is less preferred. */
 struct endpoint *site_endpoint(struct site *site)
 {
     uint64_t now_us = loop_now_us(site->outbound->options.loop);
+    struct list *at = &site->endpoints;
     const struct endpoint *first = NULL;
     struct endpoint *best = NULL;
+    struct endpoint *endpoint;
     uint32_t equals = 0;
 
-    list_each(link, &site->endpoints)
-    {
-        struct endpoint *endpoint = endpoint_of(link);
-        if (!endpoint_is_usable(endpoint, now_us))
-            continue;
+    while ((endpoint = next_usable(&site->endpoints, &at, now_us)) != NULL) {
         if (first == NULL)
             first = endpoint;
         if (endpoint->preference > first->preference)
             break;
         if (!group_host_has_room(endpoint->host_room))
             continue;
-        if (best != NULL && best->host_room == endpoint->host_room)
-            continue; /* the addresses of one host are in order */
         int load = best == NULL ? -1 : compare_load(endpoint, best);
         equals = load < 0 ? 1 : equals + (load == 0);
         if (load < 0 || (load == 0 && outbound_random(site->outbound) % equals == 0))
@@ -179,15 +196,13 @@ static void keep_up(struct site *site, const struct endpoint *best, uint64_t now
 struct endpoint *site_weighted_endpoint(struct site *site)
 {
     uint64_t now_us = loop_now_us(site->outbound->options.loop);
+    struct list *at = &site->endpoints;
     struct endpoint *best = NULL;
+    struct endpoint *endpoint;
 
-    list_each(link, &site->endpoints)
-    {
-        struct endpoint *endpoint = endpoint_of(link);
+    while ((endpoint = next_usable(&site->endpoints, &at, now_us)) != NULL) {
         if (endpoint->weight == 0)
             return NULL;
-        if (!endpoint_is_usable(endpoint, now_us))
-            continue;
         if (best == NULL || (endpoint->sent + 1) * best->weight < (best->sent + 1) * endpoint->weight)
             best = endpoint;
     }
@@ -196,16 +211,20 @@ struct endpoint *site_weighted_endpoint(struct site *site)
     return best;
 }
 
-/* So that the counts stay small. */
+/* All addresses of a host count together; and the counts stay small. */
 void site_count_sent(struct site *site, struct endpoint *endpoint)
 {
     enum { HALVE_AT = 1 << 10 };
 
-    endpoint->sent++;
-    if (endpoint->weight == 0 || endpoint->sent < (uint64_t)HALVE_AT * endpoint->weight)
+    if (endpoint->weight == 0)
         return;
+    bool is_large = endpoint->sent + 1 >= (uint64_t)HALVE_AT * endpoint->weight;
     list_each(link, &site->endpoints)
     {
-        endpoint_of(link)->sent /= 2;
+        struct endpoint *other = endpoint_of(link);
+        if (other->host_room == endpoint->host_room)
+            other->sent++;
+        if (is_large)
+            other->sent /= 2;
     }
 }

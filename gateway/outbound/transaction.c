@@ -3,6 +3,7 @@
 
 #include "gateway/message/recipient.h"
 #include "gateway/outbound/client.h"
+#include "gateway/outbound/convert.h"
 #include "gateway/outbound/feed.h"
 #include "gateway/outbound/flight.h"
 #include "gateway/outbound/outcome.h"
@@ -66,7 +67,8 @@ static void add_return(struct flight *flight, const struct envelope *envelope)
     }
 }
 
-/* The form on the wire is the form stored, so the size is exact (RFC 1870 §3). */
+/* The form on the wire is the form stored, so the size is exact (RFC 1870 §3); unless it is converted, and
+ * nobody knows. */
 static void add_mail(struct flight *flight, struct job *job)
 {
     struct client *client = flight->client;
@@ -74,7 +76,7 @@ static void add_mail(struct flight *flight, struct job *job)
     flight_text(flight, "MAIL FROM:<");
     flight_slice(flight, job->envelope.sender);
     flight_text(flight, ">");
-    if (client->features & SMTP_EXT_SIZE) {
+    if ((client->features & SMTP_EXT_SIZE) && job->convert == NULL) {
         flight_text(flight, " SIZE=");
         flight_number(flight, job->delivery->content_size);
     }
@@ -277,6 +279,9 @@ static void give_up_content(struct client *client, struct job *job, enum feed_st
      * so. */
     if (state == FEED_DAMAGED) {
         reason = SMTP_SLICE("5.3.0 stored content damaged");
+        outcome_rest(job, QUEUE_DONE, reason);
+    } else if (state == FEED_INCONVERTIBLE) {
+        reason = SMTP_SLICE("5.6.3 message needs 8BITMIME, and cannot be converted");
         outcome_rest(job, QUEUE_DONE, reason);
     } else {
         outcome_rest(job, QUEUE_DEFER, reason);

@@ -14,7 +14,7 @@
  * counts only when its signature is right, whatever it says. There is no channel binding.
  *
  * No I/O and no clock; a login belongs to one thread at a time. A step of SCRAM may compute PBKDF2 with up to
- * SASL_CLIENT_ITERATIONS_MAX rounds, 25 ms of that thread, unless `salted` has the result already.
+ * SASL_CLIENT_ITERATIONS_MAX rounds, some 15 ms of that thread, unless `salted` has the result already.
  */
 
 #include <stdbool.h>

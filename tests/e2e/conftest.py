@@ -109,12 +109,12 @@ def sluice_maker(node, path):
 
 
 def target(routes):
-    """Routes as the config has them; a sink or a list of sinks stands for its address."""
+    """Routes as the config has them, with all their keys; a sink or a list of sinks stands for its address."""
     if isinstance(routes, dict):
         return {pattern: target(value) for pattern, value in routes.items()}
     if isinstance(routes, (list, tuple)):
         return [target(value) for value in routes]
-    if isinstance(routes, str):
+    if isinstance(routes, (str, int)):
         return routes
     host = f"[{routes.host}]" if ":" in routes.host else routes.host
     return f"smtp://{host}:{routes.port}"

@@ -1,9 +1,13 @@
 """Next hops that refuse, break, dawdle and lie; and the gears of pipelining, as seen on the wire."""
+import email
+import email.message
+import email.policy
 import re
 import time
 
 import pytest
 
+from lab.client import queue_id, stuff
 from lab.machine import patience, wait_until
 
 CONTENT = b"Subject: x\r\n\r\nbody\r\n"
@@ -287,7 +291,8 @@ def test_cut_connection_settles_what_was_answered(sluice, sink):
 
 
 def test_eight_bit_content_and_a_peer_without_8bitmime(sluice, sink):
-    """It is sent as it is: nobody gains from a bounce, and this gateway rewrites no content."""
+    """Undeclared it is sent as it is: nobody gains from a bounce, and without being told so this gateway rewrites no
+    content."""
     hop = sink(extensions=("PIPELINING",))
     gateway = sluice(hop)
     content = "Subject: ä\r\n\r\nö\r\n".encode()
@@ -295,6 +300,43 @@ def test_eight_bit_content_and_a_peer_without_8bitmime(sluice, sink):
     delivered(gateway, identity)
     assert hop.messages[0].content.endswith(content)
     assert not any("BODY=" in line or "SIZE=" in line for _, line in hop.commands)
+
+
+def send_declared(gateway, *contents):
+    """The ids of messages with BODY=8BITMIME."""
+    identities = []
+    with gateway.client() as client:
+        client.hello()
+        for content in contents:
+            client.command("MAIL FROM:<from@example.com> BODY=8BITMIME", 250)
+            client.command("RCPT TO:<to@example.net>", 250)
+            client.command("DATA", 354)
+            client.send(stuff(content) + b".\r\n")
+            identities.append(queue_id(client.expect(250)))
+    return identities
+
+
+def test_eight_bit_content_is_converted_where_the_operator_allows_it(sluice, sink):
+    """A newsletter of two kinds of text and a picture, for a next hop of the old days and through the disk."""
+    hop = sink(extensions=("PIPELINING", "SIZE"))
+    gateway = sluice(hop, outbound={"convert_8bit": True})
+    letter = email.message.EmailMessage(policy=email.policy.SMTP)
+    letter["Subject"] = "News"
+    letter.set_content("Grüße\r\n.\r\n" + "Zeile für Zeile\r\n" * 20000, cte="8bit")
+    letter.add_alternative("<p>Grüße</p>", subtype="html", cte="8bit")
+    letter.add_attachment(bytes(range(256)), maintype="image", subtype="png", cte="base64")
+    content = letter.as_bytes()
+    converted, refused = send_declared(gateway, content, "Subject: ä\r\n\r\nx\r\n".encode())
+    delivered(gateway, converted)
+    bounce, = gateway.wait_event("bounce", id=refused)
+    assert bounce["reply"].endswith("it cannot be converted: its header is not ASCII")
+    got = hop.messages[0].content
+    assert max(got) < 128 and not any("BODY=" in line or "SIZE=" in line for _, line in hop.commands)
+    parts = [part for part in email.message_from_bytes(got).walk() if not part.is_multipart()]
+    assert [part["Content-Transfer-Encoding"] for part in parts] == ["quoted-printable"] * 2 + ["base64"]
+    wanted = [part for part in email.message_from_bytes(content).walk() if not part.is_multipart()]
+    for part, other in zip(parts, wanted):
+        assert part.get_payload(decode=True) == other.get_payload(decode=True)
 
 
 def test_expiry(sluice, sink):

@@ -18,6 +18,7 @@ from lab.client import Client
 from lab.content import trace
 from lab.gateway import BINARY, ROOT, SLUICECTL, Gateway
 from lab.machine import patience, wait_until
+from lab.names import NameServers
 from lab.network import Network
 from lab.tls_client import TlsClient
 
@@ -57,6 +58,7 @@ class Machine:
         """Runs a shell script at a terminal, and gives each answer when it is asked for a password."""
         pid, terminal = pty.fork()
         if pid == 0:
+            os.chdir(ROOT)
             os.environ["PATH"] = f"{pathlib.Path(SLUICECTL).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
             os.execvp("unshare", [*self.inside(), "sh", "-ec", script])
         said = b""
@@ -119,11 +121,12 @@ def configurations():
     """Every block of README.md that is a configuration."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = [content for _, content in readme.blocks(text) if re.search(r"^listener\b", content, re.MULTILINE)]
-    assert len(found) >= 3, "README.md has lost its examples"
+    assert len(found) >= 4, "README.md has lost its examples"
     return found
 
 
 def test_every_configuration_is_valid(machine, open_folder):
+    shutil.copy(ROOT / "deploy/sites.conf", machine.etc / "sluice")
     for name in ("users", "senders", "example.com.recipients"):
         machine.write(f"sluice/{name}", "")
         (machine.etc / "sluice" / name).chmod(0o600)
@@ -204,3 +207,75 @@ def test_for_your_applications_to_submit_to(network, sink, machine, run, authori
                 client.sendmail(sender, ["customer@example.org"], CONTENT)
     wait_until(lambda: len(hop.messages) == 4, 10, lambda: f"four messages, got {hop.messages}")
     assert {m.sender for m in hop.messages} == {"shop@example.com", "autumn@news.example.com"}
+
+
+PROVIDERS = {"google.com": ("mx1.google.com", "mx2.google.com"), "provider.test": ("a.provider.test", "b.provider.test"),
+             "mx.small.test": ("mx.small.test",)}
+DOMAINS = [f"list{number}.test" for number in range(20)]
+
+
+def place(index):
+    return f"198.51.100.{index + 1}"
+
+
+def zones():
+    """Twenty domains at three providers, and the sender's own."""
+    hosts = [host for names in PROVIDERS.values() for host in names]
+    records = {"test": "", "google.com": "", "example.com": f"@ IN MX 10 mx\nmx IN A {place(len(hosts))}\n"}
+    for index, host in enumerate(hosts):
+        zone = next(zone for zone in records if host.endswith(f".{zone}"))
+        records[zone] += f"{host}. IN A {place(index)}\n"
+    for number, domain in enumerate(DOMAINS):
+        names = list(PROVIDERS.values())[number % 3]
+        records["test"] += "".join(f"{domain}. IN MX {10 * rank} {name}.\n" for rank, name in enumerate(names, 1))
+    return records
+
+
+@pytest.fixture
+def world():
+    """A network in which mail servers have the addresses that the DNS tells."""
+    with Network(f"{HERE}/24", f"{STRANGER}/24", *(f"{place(index)}/24" for index in range(6))) as one:
+        yield one
+
+
+@pytest.fixture
+def name_servers(world, open_folder):
+    one = NameServers(open_folder / "names", zones())
+    yield one
+    one.stop()
+
+
+def test_send_your_newsletter(world, name_servers, sink, machine, run, authority):
+    title = "Send your newsletter"
+    setup, counts = (content for _, content in readme.blocks(readme.section(title), "sh"))
+    machine.type_in(setup, ["a good password"] * 2)
+    os.chown(machine.etc / "sluice/users", USER_ID, USER_ID)
+    hops = [sink("rcpt nobody@: 550 5.1.1 no such user", host=place(index), port=25, certificate=authority.server)
+            for index in range(6)]
+    gateway = run(title, 587)
+    recipients = [f"reader{number}@{DOMAINS[number % 20]}" for number in range(500)]
+    with smtplib.SMTP(HERE, 587, "app.example", timeout=patience(20), source_address=(STRANGER, 0)) as client:
+        client.starttls(context=trusting(authority, check_hostname=False))
+        client.login("news@example.com", "a good password")
+        for recipient in [*recipients, f"nobody@{DOMAINS[0]}"]:
+            client.sendmail("news@example.com", [recipient], CONTENT)
+    *providers, home = hops
+    wait_until(lambda: sum(len(one.messages) for one in providers) == 500 and home.messages, 30,
+               lambda: f"500 messages and a notice, got {[len(one.messages) for one in hops]}: {gateway.log_tail()}")
+    assert sorted(r for one in providers for m in one.messages for r in m.recipients) == sorted(recipients)
+    assert not providers[1].messages and not providers[3].messages, "the first of two hosts is preferred"
+    # What the table says of the log.
+    events = gateway.wait_event("deliver", count=501)
+    assert {event["site"] for event in events} >= set(PROVIDERS)
+    for event in events:
+        assert event["host"] and event["tls"].startswith("TLSv1.") and event["reply"] and event["delay_ms"] >= 0, event
+    bounce, = gateway.events("bounce")
+    assert bounce["class"] == "bad-mailbox" and "550 5.1.1" in bounce["reply"]
+    os.symlink(gateway.log_path, gateway.folder / "sluice.log")
+    counted = subprocess.run(["sh", "-ec", counts], cwd=gateway.folder, text=True, capture_output=True, check=True).stdout
+    assert counted.split() == ["1", '"class":"bad-mailbox"'], counted
+    assert gateway.wait_event("notice")
+    notice, = home.messages
+    assert notice.sender == "" and notice.recipients == ["news@example.com"]
+    assert b"550 5.1.1 no such user" in notice.content and b"postmaster@example.com" in notice.content
+    assert not gateway.events("defer")

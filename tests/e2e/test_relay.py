@@ -10,8 +10,10 @@ import subprocess
 import pytest
 from aiosmtpd.controller import Controller
 
+from lab.certificates import trusting
 from lab.client import Client, stuff
 from lab.machine import free_port, patience, tool, wait_until
+from lab.tls_client import TlsClient
 
 RECEIVED = re.compile(rb"\AReceived: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 
@@ -77,6 +79,40 @@ def test_sizes_arrive_unchanged(sluice, sink, size):
         for content in contents:
             client.message("from@example.com", ["to@example.net"], content)
     assert sorted(without_received(m.content) for m in arrivals(hop, 3)) == sorted(contents)
+
+
+def in_chunks(client, content, sizes):
+    """A whole transaction by BDAT, its chunks of these sizes and the last one of what is left."""
+    client.command("MAIL FROM:<from@example.com>", 250)
+    client.command("RCPT TO:<to@example.net>", 250)
+    for size in sizes:
+        client.send(f"BDAT {size}\r\n".encode() + content[:size])
+        client.expect(250)
+        content = content[size:]
+    client.send(f"BDAT {len(content)} LAST\r\n".encode() + content)
+    client.expect(250)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_large_chunks_arrive_unchanged(sluice, sink, authority, tls):
+    """What is received straight into the log: without a dot to be stuffed, with some, and with many."""
+    hop = sink()
+    plain = b"Subject: x\r\n\r\n" + b"".join(b"%076d\r\n" % number for number in range(20 * (1 << 20) // 78))
+    contents = [plain, plain[:3_000_000] + b"\r\n.\r\n" + plain[3_000_000:6_000_000] + b"\r\n",
+                random_content(2 << 20, 1)]
+    gateway = sluice(hop, listener={"tls": "starttls", "max_message_size": "64M"},
+                     tls={"certificate": authority.server.path, "private_key": authority.server.key})
+    with TlsClient("127.0.0.1", gateway.port, trusting(authority), implicit=False) as client:
+        if tls:
+            client.start_tls()
+        else:
+            client.hello()
+        for content in contents:
+            in_chunks(client, content, ())
+            in_chunks(client, content, (1_000_000, 1, 70_000))
+    arrived = sorted(without_received(m.content) for m in arrivals(hop, 6, 60))
+    assert [len(content) for content in arrived] == sorted(len(content) for content in contents * 2)
+    assert arrived == sorted(contents * 2)
 
 
 def test_received_field_tells_the_way(sluice, sink):

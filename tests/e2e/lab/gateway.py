@@ -39,15 +39,15 @@ def section_text(head, values):
     return f"{head} {{\n{body}}}\n"
 
 
-SECTIONS = ("relay", "tls", "auth", "admission", "limits", "queue", "timeouts")
+SECTIONS = ("relay", "tls", "auth", "admission", "outbound", "notices", "dns", "limits", "queue", "timeouts")
 TITLED = {"sites": "site", "recipients": "recipients", "rates": "rate"}
 
 
 class Gateway:
     """One gateway. `settings` override single options: listener=…, relay=…, tls=…, auth=…, admission=…, retry=…, limits=…,
-    timeouts=…, queue=…, log=… are dicts; sites=…, recipients=…, rates=… and listeners=… (those besides "smtp", each
-    on a port of its own of the first host) are {title: dict}; workers, hostname and recipient_delimiter are values;
-    routes is {pattern: target or list}."""
+    timeouts=…, queue=…, log=…, outbound=…, notices=…, dns=… are dicts; sites=…, recipients=…, rates=… and listeners=…
+    (those besides "smtp", each on a port of its own of the first host) are {title: dict}; workers, hostname,
+    recipient_delimiter and route_file are values; routes is {pattern: target, list, or a dict with all its keys}."""
 
     def __init__(self, folder, routes, *, name="gateway", hosts=("127.0.0.1",), ports=None, **settings):
         self.folder = pathlib.Path(folder)
@@ -76,15 +76,16 @@ class Gateway:
         given = self.settings
         text = f'hostname = "{given.get("hostname", "relay.example.com")}"\ndata_dir = "{self.data}"\n'
         text += f'workers = {given.get("workers", 2)}\n'
-        if "recipient_delimiter" in given:
-            text += f'recipient_delimiter = "{given["recipient_delimiter"]}"\n'
+        for name in ("recipient_delimiter", "route_file"):
+            if name in given:
+                text += f'{name} = "{given[name]}"\n'
         binds = [bind_text(host, port) for host, port in zip(self.hosts, self.ports)]
         text += section_text('listener "smtp"', {"bind": binds, **given.get("listener", {})})
         for name, values in given.get("listeners", {}).items():
             text += section_text(f'listener "{name}"',
                                  {"bind": bind_text(self.hosts[0], self.listener_ports[name]), **values})
         for pattern, target in self.routes.items():
-            text += section_text(f'route "{pattern}"', {"to": target})
+            text += section_text(f'route "{pattern}"', target if isinstance(target, dict) else {"to": target})
         for setting, head in TITLED.items():
             for title, values in given.get(setting, {}).items():
                 text += section_text(f'{head} "{title}"', values)

@@ -116,6 +116,7 @@ class Unpacked:
     some of the system's."""
     accounts = ()  # (name, uid)
     covers = ()    # Folders of the system that a folder in `home` of the same base name is laid over.
+    needs_usr = False  # It looks for its own parts under /usr.
 
     def private_etc(self, home, files):
         etc = make_folder(home / "etc")
@@ -138,7 +139,8 @@ class Unpacked:
     def inside(self, command, home, files):
         """The command line that runs `command` there, in the foreground."""
         etc = self.private_etc(home, files)
-        steps = []
+        steps = [f"mount -t overlay overlay -o {shlex.quote(f'lowerdir={unpacked.root()}/usr:/usr')} /usr"
+                 ] if self.needs_usr else []
         for cover in self.covers:
             (home / pathlib.Path(cover).name).mkdir(exist_ok=True)
             steps.append(f"mount --bind {shlex.quote(str(home / pathlib.Path(cover).name))} {cover}")

@@ -1,4 +1,5 @@
-"""A next hop that records what it gets and misbehaves as a script says. It takes BDAT whether it announces it or not.
+"""A next hop that records what it gets and misbehaves as a script says. It takes BDAT whether it announces it or not, and
+offers STARTTLS if it has a certificate.
 
 The script is lines of `WHEN: DO; DO; …`. WHEN is a phase and, behind it, what narrows it down:
 
@@ -22,6 +23,7 @@ The first line that fits decides; where none fits the sink behaves well.
 import asyncio
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -67,6 +69,7 @@ class Message:
     lines: list = field(default_factory=list)  # MAIL and every RCPT as they came, with their parameters
     is_chunked: bool = False
     reply: str = ""
+    is_tls: bool = False
 
     content = property(lambda self: self.wire if self.is_chunked else unstuff(self.wire))
 
@@ -90,6 +93,12 @@ def parse_script(script):
     return rules
 
 
+def server_context(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.path, certificate.key)
+    return context
+
+
 class Hangup(Exception):
     """The script, or the peer, ends the connection."""
 
@@ -99,13 +108,16 @@ class Sink:
     `commands` every (connection, line), `chunks` every (connection, bytes) as recv gave them."""
 
     def __init__(self, script="", *, host="127.0.0.1", port=0, extensions=("PIPELINING", "SIZE", "8BITMIME"),
-                 keep=True):
+                 keep=True, certificate=None):
         self.rules = parse_script(script)
         self.extensions = extensions
+        self.tls = server_context(certificate) if certificate else None
         self.keep = keep
         self.host, self.port = host, port
         self.connections = 0
         self.open_connections = 0
+        self.peak = 0  # The most connections that were open at a time.
+        self.connection_times = []
         self.messages, self.received, self.commands, self.chunks, self.errors = [], [], [], [], []
         self.times = []
         self.server = None
@@ -156,6 +168,8 @@ class Sink:
     async def serve(self, reader, writer):
         self.connections += 1
         self.open_connections += 1
+        self.peak = max(self.peak, self.open_connections)
+        self.connection_times.append(time.monotonic())
         task = asyncio.current_task()
         self.tasks.add(task)
         connection = Connection(self, self.connections, reader, writer)
@@ -178,6 +192,7 @@ class Connection:
         self.sink, self.number, self.reader, self.writer = sink, number, reader, writer
         self.buffer = b""
         self.is_reset = False
+        self.is_tls = False
         self.forget()
 
     def forget(self):
@@ -206,6 +221,9 @@ class Connection:
         if self.sink.keep:
             self.sink.commands.append((self.number, line))
         verb = line.split(" ", 1)[0].lower()
+        if verb == "starttls" and self.sink.tls and not self.is_tls:
+            await self.start_tls()
+            return
         if verb not in ("ehlo", "helo", "mail", "rcpt", "data", "rset", "noop", "quit", "bdat"):
             self.say(f"500 5.5.2 unknown: {line[:80]}")
             return
@@ -226,6 +244,17 @@ class Connection:
         elif verb == "quit":
             await self.writer.drain()
             raise Hangup()
+
+    async def start_tls(self):
+        """What came behind the command is forgotten, and so is all that was said before (RFC 3207 §4.2)."""
+        self.say("220 2.0.0 go ahead")
+        self.buffer = b""
+        self.forget()
+        try:
+            await self.writer.start_tls(self.sink.tls)
+        except ssl.SSLError as error:
+            raise Hangup() from error
+        self.is_tls = True
 
     async def content(self):
         rule = self.find("content", "")
@@ -266,7 +295,7 @@ class Connection:
     async def came(self, wire, is_chunked):
         """A message is here in whole."""
         message = Message(self.number, self.sender, self.recipients, wire if self.sink.keep else wire[:2048], self.lines,
-                          is_chunked)
+                          is_chunked, is_tls=self.is_tls)
         self.sink.received.append(message)
         self.forget()
         message.reply = await self.act("end", f"{message.sender} {' '.join(message.recipients)}")
@@ -316,6 +345,8 @@ class Connection:
             return "503 5.5.1 not now"
         if phase == "ehlo":
             lines = ["sink.example", *self.sink.extensions]
+            if self.sink.tls and not self.is_tls:
+                lines.append("STARTTLS")
             return "|".join(f"250{'-' if i < len(lines) - 1 else ' '}{line}" for i, line in enumerate(lines))
         return DEFAULT[phase]
 

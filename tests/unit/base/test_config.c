@@ -82,6 +82,7 @@ static void assert_outbound_defaults(const struct config *config)
     assert_null(config->outbound.certificate);
     assert_null(config->outbound.private_key);
     assert_null(config->outbound.classes);
+    assert_false(config->outbound.convert_8bit);
     assert_int_equal(config->outbound.version_min, 0x0303);
     assert_string_equal(config->notices.postmaster, strcat(postmaster, config->hostname));
     assert_int_equal(config->notices.per_minute, 600);
@@ -205,7 +206,7 @@ static void the_deployed_file_shows_the_defaults(void **state)
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s", line);
     }
     fclose(file);
-    assert_int_equal(uncommented, 65);
+    assert_int_equal(uncommented, 66);
     struct config *config = load(text);
     assert_defaults(config);
     config_free(config);
@@ -238,7 +239,7 @@ static void every_key_is_taken(void **state)
              "retry { schedule = {100ms} max_age = 1s jitter = \"0%\" delay_warning = 0 }\n"
              "route_file = /r\n"
              "outbound { passwords = /p ca_file = /ca certificate = /c private_key = /k\n"
-             "  min_version = \"1.0\" classes = /classes }\n"
+             "  min_version = \"1.0\" classes = /classes convert_8bit = true }\n"
              "notices { postmaster = \"Post.Master+x@example.com\" per_minute = 1\n"
              "  per_address_per_minute = 2 content_max = 0 }\n"
              "dns { servers = {\"127.0.0.1:5353\", \"2001:db8::53\", \"[2001:db8::53]:54\"}\n"
@@ -271,6 +272,7 @@ static void every_key_is_taken(void **state)
     assert_string_equal(config->outbound.certificate, "/c");
     assert_string_equal(config->outbound.private_key, "/k");
     assert_string_equal(config->outbound.classes, "/classes");
+    assert_true(config->outbound.convert_8bit);
     assert_int_equal(config->outbound.version_min, 0x0301);
     assert_string_equal(config->notices.postmaster, "Post.Master+x@example.com");
     assert_int_equal(config->notices.per_minute, 1);

@@ -39,7 +39,7 @@ static int make_all(void **state)
     tls_test_make(&made[IMPOSTOR], "false", "ignored", "DNS:mx.example.org", san,
                   &tls_test_files.impostor_authority, -60, day);
     tls_test_make(&made[SELF_SIGNED], "self", "ignored", "DNS:mx.example.org", san, NULL, -60, day);
-    tls_test_make(&made[ADDRESS], "address", "192.0.2.1", "DNS:192.0.2.1,IP:192.0.2.1", san, authority, -60,
+    tls_test_make(&made[ADDRESS], "address", "192.0.2.1", "DNS:192.0.2.3,IP:192.0.2.1", san, authority, -60,
                   day);
     tls_test_make(&middle, "middle", "Middle Authority", "critical,CA:TRUE", NID_basic_constraints, authority,
                   -60, day);
@@ -101,7 +101,7 @@ static void accept_any(struct tls_wire *wire, struct tls_server *server, uint16_
     const struct tls_info *info = conn_tls_info(&wire->client.conn);
     bool is_trusted = reason[0] == '\0' || strcmp(reason, "Hostname mismatch") == 0;
     assert_int_equal(info->is_trusted, is_trusted);
-    assert_int_equal(info->is_verified, reason[0] == '\0');
+    assert_int_equal(info->is_verified, reason[0] == '\0' && tls_name_fit(name) > 0);
     assert_string_equal(info->distrust, is_trusted ? "" : reason);
 }
 
@@ -136,7 +136,11 @@ static void certificates_of_every_kind(void **state)
         {FOR_CLIENTS, "mx.example.org", "unsupported certificate purpose"},
         {IMPOSTOR, "mx.example.org", "certificate signature failure"},
         {SELF_SIGNED, "mx.example.org", "self signed certificate"},
-        {ADDRESS, "192.0.2.1", "Hostname mismatch"},
+        {ADDRESS, "192.0.2.1", ""},
+        {ADDRESS, "[192.0.2.1]", ""},
+        {ADDRESS, "192.0.2.2", "Hostname mismatch"},
+        {ADDRESS, "192.0.2.3", "Hostname mismatch"}, /* spelled as a DNS name */
+        {MX, "192.0.2.1", "Hostname mismatch"},
     };
     for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
         struct tls_server *server = tls_wire_server(&made[cases[index].certificate], NULL);

@@ -91,8 +91,9 @@ struct config *world_config(const uint16_t *ports, const char *more)
                                  ports[1] != 0 ? ", " : "");
     if (is_path)
         size += (size_t)snprintf(text + size, sizeof(text) - size, "\"%s\"", to);
-    snprintf(text + size, sizeof(text) - size, "} %s }\n%s\n",
-             world_means.route != NULL ? world_means.route : "", more);
+    snprintf(text + size, sizeof(text) - size, "} %s }\n%s\n%s\n",
+             world_means.route != NULL ? world_means.route : "", more,
+             world_means.sections != NULL ? world_means.sections : "");
     if (config_load_text("test", text, &config, &error) < 0)
         fail_msg("%s", error.text);
     return config;

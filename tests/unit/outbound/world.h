@@ -42,6 +42,7 @@ struct world_means {
     const char *route;     /* behind `to` in the route; NULL: nothing */
     const char *ca_file;   /* whom TLS is verified by; NULL: nobody */
     const char *passwords; /* file; NULL: none */
+    const char *sections;  /* more of the configuration; NULL: nothing */
 };
 extern struct world_means world_means;
 
