@@ -224,14 +224,17 @@ static void state_tell(struct queue *queue)
 
 /* Whoever was told to wait is called once there is room, or once waiting is pointless: the next append says
  * which. */
-static void room_tell(struct queue *queue)
+/* True when somebody was told, and may have appended. */
+static bool room_tell(struct queue *queue)
 {
     struct wal *wal = &queue->wal;
     if (!wal->wanted || (!wal_has_room(wal) && !wal->full && !wal->error))
-        return;
+        return false;
     wal->wanted = false;
-    if (queue->options.callbacks && queue->options.callbacks->room)
-        queue->options.callbacks->room(queue->options.context);
+    if (!queue->options.callbacks || !queue->options.callbacks->room)
+        return false;
+    queue->options.callbacks->room(queue->options.context);
+    return true;
 }
 
 uint64_t queue_flush(struct queue *queue, uint64_t now_us)
@@ -239,7 +242,8 @@ uint64_t queue_flush(struct queue *queue, uint64_t now_us)
     page_pool_limit(&queue->wal.pages, pages_allowed(queue));
     mover_step(queue);
     uint64_t within = wal_flush(&queue->wal, now_us, queue->drafts);
-    room_tell(queue);
+    if (room_tell(queue))
+        within = wal_flush(&queue->wal, now_us, queue->drafts);
     state_tell(queue);
     return within;
 }

@@ -48,6 +48,13 @@ static void add_piece(struct content *content, enum content_piece_kind kind, con
         content->input_left += size;
 }
 
+static void forget_plan(struct content *content)
+{
+    content->piece_count = 0;
+    content->piece_next = 0;
+    content->input_left = 0;
+}
+
 static void init_scanner(struct session *session)
 {
     struct content *content = &session->content;
@@ -66,13 +73,14 @@ bool content_begin(struct session *session, bool is_chunked)
     struct queue *queue = session->inbound->options.queue;
     struct content *content = &session->content;
 
+    content->space = NULL;
+    content->space_left = 0;
+    content->is_copied = false;
     session->draft = queue_draft_new(queue);
     if (session->draft == NULL || write_trace(session) != 0)
         return false;
     /* All but the pieces, which piece_count tells the validity of. */
-    content->piece_count = 0;
-    content->piece_next = 0;
-    content->input_left = 0;
+    forget_plan(content);
     content->chunk_left = 0;
     content->is_chunked = is_chunked;
     content->is_binary = session->transaction.body == SMTP_BODY_BINARYMIME;
@@ -94,9 +102,7 @@ void content_begin_chunk(struct session *session, uint64_t size, bool is_last)
     if (session->state == SESSION_DISCARD) { /* perhaps there never was a draft */
         content->is_chunked = true;
         content->is_end = false;
-        content->piece_count = 0;
-        content->piece_next = 0;
-        content->input_left = 0;
+        forget_plan(content);
     }
     content->chunk_left = size;
     content->is_last = is_last;
@@ -107,6 +113,7 @@ void content_begin_chunk(struct session *session, uint64_t size, bool is_last)
 void content_refuse(struct session *session, enum reply_id verdict)
 {
     assert(session->draft != NULL && verdict != REPLY_NONE);
+    assert(session->content.space == NULL);
     queue_draft_abort(session->draft);
     session->draft = NULL;
     session->verdict = verdict;
@@ -117,6 +124,7 @@ void content_refuse(struct session *session, enum reply_id verdict)
 static size_t store(struct session *session, const char *bytes, size_t size)
 {
     assert(session->state == SESSION_CONTENT && size > 0);
+    session->content.space_left = 0; /* what is copied goes elsewhere */
     int64_t stored = queue_draft_append(session->draft, bytes, size);
     if (stored < 0 && stored != -EAGAIN) {
         content_refuse(session, commit_reply_to_error(stored));
@@ -164,8 +172,8 @@ static size_t run_plan(struct session *session, const char *bytes, size_t size)
         else if (session->state == SESSION_STALLED || (piece->kind != CONTENT_MEMORY && taken == size))
             return taken;
     }
-    content->piece_count = 0;
-    content->piece_next = 0;
+    assert(content->input_left == 0);
+    forget_plan(content);
     return taken;
 }
 
@@ -353,6 +361,40 @@ size_t content_take(struct session *session, const char *bytes, size_t size)
 {
     assert(size > 0);
     return take(session, bytes, size);
+}
+
+/* Passes over what is stored already; returns the octets. */
+static size_t pass_over(struct content *content)
+{
+    size_t passed = 0;
+    while (content->piece_next < content->piece_count &&
+           content->pieces[content->piece_next].kind == CONTENT_STORE)
+        passed += content->pieces[content->piece_next++].left;
+    assert(passed <= content->input_left);
+    content->input_left -= passed;
+    if (content->piece_next == content->piece_count)
+        forget_plan(content);
+    return passed;
+}
+
+size_t content_take_in_place(struct session *session, const char *bytes, size_t size)
+{
+    struct content *content = &session->content;
+    const uint64_t chunk_left = content->chunk_left;
+    size_t stays = 0;
+    assert(session->state == SESSION_CONTENT && content->is_chunked);
+    assert(content->piece_count == 0 && size <= chunk_left);
+    while (stays < size && content->piece_count == 0) {
+        scan_chunk(session, bytes + stays, size - stays);
+        judge(session);
+        if (session->state == SESSION_DISCARD) {
+            forget_plan(content);
+            content->chunk_left = chunk_left - size;
+            return size;
+        }
+        stays += pass_over(content);
+    }
+    return stays;
 }
 
 void content_go_on(struct session *session)

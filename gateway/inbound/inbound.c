@@ -19,6 +19,8 @@ void inbound_init(struct inbound *inbound, const struct inbound_options *options
     *inbound = (struct inbound){.options = *options};
     if (inbound->options.connection_count == NULL)
         inbound->options.connection_count = &inbound->own_count;
+    if (inbound->options.direct_min == 0)
+        inbound->options.direct_min = INBOUND_DIRECT_MIN;
     list_init(&inbound->sessions);
     list_init(&inbound->waiting);
 }

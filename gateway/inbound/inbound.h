@@ -35,6 +35,7 @@ enum {
     INBOUND_LISTED_PERCENT = 10,       /* of limits.connections is kept for clients in relay.networks */
     INBOUND_HOPS_MAX = 100,            /* Received: fields of a message (RFC 5321 §6.3) */
     INBOUND_UNREAD_MAX = 64 * 1024,    /* octets of replies that a client may leave unread */
+    INBOUND_DIRECT_MIN = 64 * 1024,    /* see inbound_options.direct_min */
     INBOUND_DRAIN_MS = 10 * 1000,      /* for open transactions to end, after inbound_drain */
 };
 
@@ -57,6 +58,9 @@ struct inbound_options {
      * context is the job's. */
     void (*password_checked)(struct hasher_job *job);
     void *password_context;
+    /* Octets still to come of a chunk from which on they are received straight into the log's page: below,
+     * the queue's write of its own costs more than the copy. 0: INBOUND_DIRECT_MIN. */
+    uint32_t direct_min;
 };
 
 struct inbound {
@@ -71,7 +75,7 @@ struct inbound {
     struct received_date date;
 };
 
-/* In place; the struct may not move afterwards. Only connection_count may be missing. */
+/* In place; the struct may not move afterwards. Only connection_count and direct_min may be missing. */
 void inbound_init(struct inbound *inbound, const struct inbound_options *options);
 
 /* Every session must have ended: inbound_session_count is 0. */

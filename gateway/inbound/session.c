@@ -6,6 +6,7 @@
 #include "gateway/base/pool.h"
 #include "gateway/inbound/admission.h"
 #include "gateway/inbound/authentication.h"
+#include "gateway/inbound/chunks.h"
 #include "gateway/inbound/commands.h"
 #include "gateway/inbound/commit.h"
 #include "gateway/inbound/origin.h"
@@ -203,11 +204,18 @@ void session_refuse_syntax(struct session *session, enum smtp_refusal refusal)
 
 /* --- The end of things --- */
 
+/* As long as the kernel may write to its page the draft stays: chunks_filled gives it up. */
+static void drop_draft(struct session *session)
+{
+    if (session->draft == NULL || session->content.space != NULL)
+        return;
+    queue_draft_abort(session->draft);
+    session->draft = NULL;
+}
+
 static void drop_transaction(struct session *session)
 {
-    if (session->draft != NULL)
-        queue_draft_abort(session->draft);
-    session->draft = NULL;
+    drop_draft(session);
     session->verdict = REPLY_NONE;
     list_remove(&session->waiting_link);
     transaction_reset(&session->transaction, session->inbound->options.pool);
@@ -217,6 +225,7 @@ static void session_free(struct session *session)
 {
     struct inbound *inbound = session->inbound;
     drop_transaction(session);
+    assert(session->draft == NULL);
     admission_leave(session);
     authentication_drop(session);
     origin_drop(session);
@@ -365,6 +374,14 @@ static size_t take(struct session *session, const char *bytes, size_t size)
     }
 }
 
+static void count_taken(struct session *session, size_t size)
+{
+    if (session->state == SESSION_CONTENT || session->state == SESSION_DISCARD)
+        session_arm_timeout(session);
+    session->bytes += size;
+    COUNTER_ADD(session->inbound->options.counters, bytes_received, size);
+}
+
 static size_t on_data(struct conn *conn, const char *bytes, size_t size)
 {
     struct session *session = conn->ctx;
@@ -372,13 +389,26 @@ static size_t on_data(struct conn *conn, const char *bytes, size_t size)
     while (taken < size && may_read(session))
         taken += take(session, bytes + taken, size - taken);
     assert(taken <= size);
-    if (session->state == SESSION_CONTENT || session->state == SESSION_DISCARD)
-        session_arm_timeout(session);
+    count_taken(session, taken);
     if (taken < size && session->state != SESSION_ENDING && session->state != SESSION_SECURING)
         conn_pause(conn);
-    session->bytes += taken;
-    COUNTER_ADD(session->inbound->options.counters, bytes_received, taken);
+    else if (chunks_go_direct(session))
+        conn_receive_direct(conn);
     return taken;
+}
+
+static void *on_space(struct conn *conn, size_t *size)
+{
+    struct session *session = conn->ctx;
+    return may_read(session) ? chunks_space(session, size) : NULL;
+}
+
+static void on_filled(struct conn *conn, size_t size)
+{
+    struct session *session = conn->ctx;
+    const size_t taken = chunks_filled(session, size);
+    if (taken > 0)
+        count_taken(session, taken);
 }
 
 static void on_drained(struct conn *conn)
@@ -432,6 +462,8 @@ static void on_closed(struct conn *conn, int error)
 
 const struct conn_handler session_handler = {
     .on_data = on_data,
+    .on_space = on_space,
+    .on_filled = on_filled,
     .on_eof = on_eof,
     .on_timeout = on_timeout,
     .on_drained = on_drained,

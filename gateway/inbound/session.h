@@ -99,10 +99,11 @@ struct login;
 struct session {
     struct conn conn; /* its end is the last use of it; commits may outlive it */
     struct inbound *inbound;
-    struct list link;              /* inbound->sessions */
-    struct list waiting_link;      /* inbound->waiting */
-    struct queue_draft *draft;     /* CONTENT, STALLED, UNCOMMITTED, CHUNKS; NULL in any other state */
-    struct login *login;           /* an exchange that is under way, or the name it ended with; NULL: none */
+    struct list link;          /* inbound->sessions */
+    struct list waiting_link;  /* inbound->waiting */
+    struct queue_draft *draft; /* CONTENT, STALLED, UNCOMMITTED, CHUNKS; ENDING: while the connection receives
+                                  into it; NULL in any other state */
+    struct login *login;       /* an exchange that is under way, or the name it ended with; NULL: none */
     struct session_origin *origin; /* NULL: nothing beyond the connection is known */
     struct transaction transaction;
     struct content content;

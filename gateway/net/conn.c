@@ -219,6 +219,8 @@ void conn_finish(struct conn *conn)
         conn_tls_finish(conn);
     conn->paused = false;
     conn->reading = true;
+    if (conn->rx == CONN_RX_DIRECT)
+        conn_receive_stop(conn); /* the owner wants its memory back */
     conn_receive_continue(conn);
     conn_flush_later(conn);
 }
@@ -237,7 +239,8 @@ void conn_say_fin(struct conn *conn)
 /* Whether the kernel has nothing of this connection any more. */
 static bool conn_is_home(const struct conn *conn)
 {
-    return conn->rx != CONN_RX_ARMED && conn->rx != CONN_RX_CANCELLING && conn->tx != CONN_TX_SENDING;
+    bool receives = conn->rx == CONN_RX_ARMED || conn->rx == CONN_RX_DIRECT || conn->rx == CONN_RX_CANCELLING;
+    return !receives && conn->tx != CONN_TX_SENDING;
 }
 
 /* When TLS failed, that is the reason, whatever became of the alert; but for a lack of memory. */

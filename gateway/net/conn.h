@@ -30,7 +30,7 @@
 struct conn;
 struct conn_tls;
 
-/* Any callback but on_data may be NULL. */
+/* Any callback but on_data may be NULL; on_space and on_filled are needed by conn_receive_direct. */
 struct conn_handler {
     /*
      * Bytes came in; returns how many were consumed. It must be all of them unless the connection was paused,
@@ -38,6 +38,19 @@ struct conn_handler {
      * valid only during the call.
      */
     size_t (*on_data)(struct conn *conn, const char *bytes, size_t size);
+
+    /*
+     * After conn_receive_direct: memory for the next bytes of the stream, *size (at least 1) of them at most.
+     * It is the connection's until on_filled. NULL: on_data is given all bytes again, from the next one on.
+     */
+    void *(*on_space)(struct conn *conn, size_t *size);
+
+    /*
+     * The memory is the owner's again, and its first `size` bytes came in. Called exactly once for each
+     * memory, before on_eof and on_closed; 0 when nothing came, and always when the connection is not open
+     * any more. A pause does not hold it up.
+     */
+    void (*on_filled)(struct conn *conn, size_t size);
 
     /* conn_connect came to its end: 0, or a negative errno and then on_closed with the same error follows. */
     void (*on_connected)(struct conn *conn, int error);
@@ -74,6 +87,7 @@ enum conn_state {
 enum conn_rx {
     CONN_RX_OFF,
     CONN_RX_ARMED,
+    CONN_RX_DIRECT, /* one receive into the owner's memory */
     CONN_RX_CANCELLING,
     CONN_RX_STARVED, /* waits for receive buffers */
     CONN_RX_ENDED,   /* end of the stream was seen */
@@ -101,7 +115,10 @@ struct conn {
     bool reading; /* conn_start_reading was called */
     bool eof_told;
     bool receives_singly;     /* its peer sends faster than it is heard: one buffer at a time */
-    bool delivering;          /* inside on_data */
+    bool delivering;          /* inside on_data, on_space or on_filled */
+    bool filling;             /* inside on_filled */
+    bool direct;              /* on_space is asked before bytes are received */
+    bool was_direct;          /* once: what stands before such bytes is received one buffer at a time */
     struct list ready_link;   /* loop: held bytes to deliver */
     struct list flush_link;   /* loop: output to submit, or to be finalised */
     struct list starved_link; /* buffers: waits to receive */
@@ -109,6 +126,7 @@ struct conn {
     struct buffer_piece *held_first;
     struct buffer_piece *held_last;
     size_t held_bytes;
+    size_t space;           /* bytes of the owner's memory */
     struct tx_queue output; /* what goes to the kernel as it stands: with TLS, ciphertext */
     struct conn_tls *tls;   /* NULL in the clear */
     union {
@@ -144,6 +162,26 @@ void conn_start_reading(struct conn *conn, bool expect_silence);
  * Calls do not nest.
  */
 void conn_pause(struct conn *conn);
+
+/*
+ * Bytes that are known to be many need no copy: from now on on_space is asked where they shall go, and
+ * on_filled told when they are there, until on_space answers NULL. What was received before is given to
+ * on_data first. The owner keeps a timeout: the memory is out as long as the peer is silent; conn_close and
+ * conn_finish call it back. Not before conn_start_reading; TLS must not be started while memory is out.
+ * With TLS each record is opened into the memory; memory for less than a record (16 KiB) is given back, as if
+ * on_space had answered NULL.
+ *
+ * What it costs in the clear: one submission and one completion for each receive, and once a connection the
+ * cancelling of the multishot receive (two more), after which on_data is given one buffer at a time, so that
+ * no more than one is received in vain in front of the many. No system call of its own.
+ */
+void conn_receive_direct(struct conn *conn);
+
+/*
+ * In on_filled alone, at most once: these bytes, the last of those that were filled, go to on_data after all,
+ * before all others. They are copied, so that the memory may go at once.
+ */
+void conn_put_back(struct conn *conn, const void *bytes, size_t size);
 
 /* Held bytes are delivered in this turn or the next, before any new ones. Harmless when not paused. */
 void conn_resume(struct conn *conn);
@@ -210,8 +248,8 @@ void conn_start_tls(struct conn *conn, struct tls_server *server);
  * standing for its whole first label (RFC 6125 section 6.4, RFC 7817); it must lead to one of the client's
  * CAs and be valid now. Else the handshake fails, and nothing that was queued after the start is sent. With
  * NULL any certificate will do, and conn_tls_info tells whether it would have been verified. Names are as in
- * the DNS (A-labels), with or without a final dot; an address or an unfit name covers nothing. The names are
- * copied.
+ * the DNS (A-labels), with or without a final dot; an address is held against the certificate's addresses; an
+ * unfit name is covered by nothing. The names are copied.
  *
  * `slot` (NULL: none) remembers the session for the next connection; it must outlive this one.
  *

@@ -15,6 +15,7 @@
  *    └───────────────────────── ended ────────────────────────────┘
  *
  *   STARVED goes to ARMED when buffers are back, or OFF when the connection pauses no reading any more.
+ * DIRECT stands in the place of ARMED while bytes go into the owner's memory: conn_direct.c.
  */
 
 static void conn_receive_arm(struct conn *conn, uint16_t flags)
@@ -22,7 +23,7 @@ static void conn_receive_arm(struct conn *conn, uint16_t flags)
     assert(conn->rx == CONN_RX_OFF || conn->rx == CONN_RX_STARVED);
     assert(conn->fd >= 0);
     struct io_uring_sqe *sqe = loop_sqe(conn->loop, &conn->receive);
-    if (conn->receives_singly)
+    if (conn->receives_singly || conn->was_direct)
         io_uring_prep_recv(sqe, conn->fd, NULL, conn->loop->buffers.size, 0);
     else
         io_uring_prep_recv_multishot(sqe, conn->fd, NULL, 0, 0);
@@ -50,7 +51,11 @@ static bool conn_holds_bytes(const struct conn *conn)
  * more. */
 void conn_receive_continue(struct conn *conn)
 {
-    if (conn->rx == CONN_RX_OFF && !conn_holds_bytes(conn) && conn_wants_bytes(conn))
+    if (conn->rx != CONN_RX_OFF || conn_holds_bytes(conn) || !conn_wants_bytes(conn))
+        return;
+    if (conn_direct_is_due(conn))
+        conn_direct_later(conn);
+    else
         conn_receive_arm(conn, 0);
 }
 
@@ -71,7 +76,7 @@ void conn_receive_stop(struct conn *conn)
         list_remove(&conn->starved_link);
         conn->rx = CONN_RX_OFF;
     }
-    if (conn->rx == CONN_RX_ARMED) {
+    if (conn->rx == CONN_RX_ARMED || conn->rx == CONN_RX_DIRECT) {
         loop_cancel(conn->loop, &conn->receive);
         conn->rx = CONN_RX_CANCELLING;
     }
@@ -90,10 +95,9 @@ void conn_drop_held(struct conn *conn)
         conn_tls_drop_rest(conn);
 }
 
-static void conn_hold(struct conn *conn, uint32_t id, uint32_t offset, uint32_t size)
+/* Puts a piece behind those that are held; NULL: there was no memory for it. */
+static void conn_hold_piece(struct conn *conn, struct buffer_piece *piece)
 {
-    struct loop *loop = conn->loop;
-    struct buffer_piece *piece = buffers_hold(&loop->buffers, id, offset, size, &loop->held_copies);
     if (piece == NULL) {
         conn_fail(conn, -ENOMEM);
         return;
@@ -104,11 +108,26 @@ static void conn_hold(struct conn *conn, uint32_t id, uint32_t offset, uint32_t 
     else
         conn->held_first = piece;
     conn->held_last = piece;
-    conn->held_bytes += size;
+    conn->held_bytes += piece->size;
+}
+
+void conn_hold_first(struct conn *conn, const char *bytes, size_t size)
+{
+    struct loop *loop = conn->loop;
+    assert(conn->held_first == NULL && size <= UINT32_MAX);
+    conn_hold_piece(conn, buffers_copy(&loop->buffers, bytes, (uint32_t)size));
+    loop->held_copies++;
+}
+
+static void conn_hold(struct conn *conn, uint32_t id, uint32_t offset, uint32_t size)
+{
+    struct loop *loop = conn->loop;
+    struct buffer_piece *piece = buffers_hold(&loop->buffers, id, offset, size, &loop->held_copies);
+    conn_hold_piece(conn, piece);
     /* One piece is what a short pause costs; at the second one the kernel shall hold back the peer. A
      * multishot receive empties the socket before anybody can stop it, so until there is less to read it is
      * given up. */
-    if (conn->paused && conn->held_first != piece) {
+    if (piece != NULL && conn->paused && conn->held_first != piece) {
         conn_receive_stop(conn);
         conn->receives_singly = true;
     }
@@ -257,6 +276,8 @@ static void conn_deliver_held(struct conn *conn)
     }
     if (conn_input_ended(conn) && !conn->eof_told)
         conn_tell_eof(conn);
+    else if (conn_direct_is_due(conn) && conn->rx == CONN_RX_OFF && conn_wants_bytes(conn))
+        conn_direct_receive(conn);
     else
         conn_receive_continue(conn);
 }
@@ -279,7 +300,7 @@ static void conn_starve(struct conn *conn)
     struct loop *loop = conn->loop;
     loop->stats.starved++;
     buffers_starved(&loop->buffers);
-    if (!conn_wants_bytes(conn))
+    if (!conn_wants_bytes(conn) || conn_direct_is_due(conn))
         return;
     conn->rx = CONN_RX_STARVED;
     list_push_back(&loop->buffers.starved, &conn->starved_link);
@@ -321,6 +342,25 @@ static void conn_take_error(struct conn *conn, int error)
     }
 }
 
+void conn_receive_ended(struct conn *conn, int result)
+{
+    assert(conn->rx == CONN_RX_OFF && result <= 0);
+    if (conn->state == CONN_CLOSING)
+        conn->rx = CONN_RX_ENDED;
+    else if (result == 0)
+        conn_take_end(conn);
+    else
+        conn_take_error(conn, result);
+}
+
+void conn_receive_settle(struct conn *conn)
+{
+    if (conn->state == CONN_CLOSING)
+        conn_flush_later(conn);
+    else
+        conn_receive_continue(conn);
+}
+
 void conn_received(struct completion *completion, int32_t result, uint32_t flags)
 {
     struct conn *conn = list_entry(completion, struct conn, receive);
@@ -337,16 +377,7 @@ void conn_received(struct completion *completion, int32_t result, uint32_t flags
     } else {
         if (buffered)
             buffers_put(&conn->loop->buffers, id);
-        assert(conn->rx == CONN_RX_OFF);
-        if (conn->state == CONN_CLOSING)
-            conn->rx = CONN_RX_ENDED;
-        else if (result == 0)
-            conn_take_end(conn);
-        else
-            conn_take_error(conn, result);
+        conn_receive_ended(conn, result);
     }
-    if (conn->state == CONN_CLOSING)
-        conn_flush_later(conn);
-    else
-        conn_receive_continue(conn);
+    conn_receive_settle(conn);
 }

@@ -88,7 +88,8 @@ uint64_t conn_acked_bytes(const struct conn *conn)
  */
 static void conn_send_failed(struct conn *conn, int error)
 {
-    if (conn->state == CONN_OPEN && conn->rx == CONN_RX_ARMED && !conn->paused) {
+    bool receives = conn->rx == CONN_RX_ARMED || conn->rx == CONN_RX_DIRECT;
+    if (conn->state == CONN_OPEN && receives && !conn->paused) {
         conn->tx = CONN_TX_BROKEN;
         conn->error = error;
         tx_drop(&conn->loop->tx_pool, &conn->output);

@@ -100,8 +100,10 @@ static struct conn_tls *conn_tls_new(struct conn *conn)
 {
     assert(conn->state != CONN_IDLE && conn->state != CONN_CONNECTING);
     assert(conn->tls == NULL);
+    assert(conn->receive.fn == conn_received && !conn->filling);
     if (conn->state != CONN_OPEN)
         return NULL;
+    conn->direct = false;
     struct conn_tls *tls = calloc(1, sizeof(*tls));
     if (tls == NULL || tls_buffers_prepare(&conn->loop->tls) < 0) {
         free(tls);
@@ -224,7 +226,7 @@ void conn_start_tls_client(struct conn *conn, struct tls_client *client, const c
     assert(!is_done && tls->state != CONN_TLS_SECURED);
 }
 
-static void conn_tls_keep_rest(struct conn *conn, const char *bytes, size_t size)
+void conn_tls_keep_rest(struct conn *conn, const char *bytes, size_t size)
 {
     assert(conn->tls->rest == NULL);
     conn->tls->rest = buffers_copy(&conn->loop->buffers, bytes, (uint32_t)size);
@@ -233,29 +235,67 @@ static void conn_tls_keep_rest(struct conn *conn, const char *bytes, size_t size
         conn_fail(conn, -ENOMEM);
 }
 
+/* What it means that SSL_read found no bytes. */
+static void conn_tls_take_error(struct conn *conn, int error, const char *reason)
+{
+    if (error == SSL_ERROR_ZERO_RETURN)
+        conn->tls->state = CONN_TLS_ENDED;
+    else if (error != SSL_ERROR_WANT_READ)
+        conn_tls_fail(conn, reason);
+}
+
+/* Decrypts bytes of one record; 0 when there are none, and why not. */
+static size_t conn_tls_decrypt(struct conn *conn, char *into, size_t size, int *error, const char **reason)
+{
+    SSL *session = conn->tls->session;
+    assert(size > 0);
+    ERR_clear_error();
+    int result = SSL_read(session, into, size < TLS_RECORD_MAX ? (int)size : TLS_RECORD_MAX);
+    if (result > 0)
+        return (size_t)result;
+    *error = SSL_get_error(session, result);
+    if (*error != SSL_ERROR_WANT_READ && *error != SSL_ERROR_ZERO_RETURN)
+        *reason = conn_tls_reason(session);
+    return 0;
+}
+
+/* Opens a record, or what is left of one, into the owner's memory, if it has any. */
+static bool conn_tls_open_direct(struct conn *conn)
+{
+    const char *reason = "";
+    int error = 0;
+    size_t space = 0;
+    char *memory = conn_direct_space(conn, &space);
+    if (memory == NULL)
+        return true; /* the usual way, if nothing else has changed */
+    if (space < TLS_RECORD_MAX) {
+        /* What a record has beyond it would stay in the library, where nobody looks for it after a pause. */
+        conn_direct_fill(conn, 0);
+        conn->direct = false;
+        return true;
+    }
+    size_t size = conn_tls_decrypt(conn, memory, space, &error, &reason);
+    conn_direct_fill(conn, size);
+    if (size == 0)
+        conn_tls_take_error(conn, error, reason);
+    return size > 0;
+}
+
 /* Opens one record and hands it over; true when there may be another one. */
 static bool conn_tls_open(struct conn *conn)
 {
-    SSL *session = conn->tls->session;
+    const char *reason = "";
+    int error = 0;
     char *scratch = conn->loop->tls.scratch;
-    ERR_clear_error();
-    int size = SSL_read(session, scratch, TLS_RECORD_MAX);
-    if (size > 0) {
-        size_t consumed = conn_give(conn, scratch, (size_t)size);
-        if (consumed < (size_t)size && conn->state == CONN_OPEN)
-            conn_tls_keep_rest(conn, scratch + consumed, (size_t)size - consumed);
-        return true;
+    size_t size = conn_tls_decrypt(conn, scratch, TLS_RECORD_MAX, &error, &reason);
+    if (size == 0) {
+        conn_tls_take_error(conn, error, reason);
+        return false;
     }
-    switch (SSL_get_error(session, size)) {
-    case SSL_ERROR_WANT_READ:
-        break;
-    case SSL_ERROR_ZERO_RETURN:
-        conn->tls->state = CONN_TLS_ENDED;
-        break;
-    default:
-        conn_tls_fail(conn, conn_tls_reason(session));
-    }
-    return false;
+    size_t consumed = conn_give(conn, scratch, size);
+    if (consumed < size && conn->state == CONN_OPEN)
+        conn_tls_keep_rest(conn, scratch + consumed, size - consumed);
+    return true;
 }
 
 static bool conn_tls_step(struct conn *conn)
@@ -266,7 +306,7 @@ static bool conn_tls_step(struct conn *conn)
     case CONN_TLS_HANDSHAKE:
         return conn_tls_shake(conn);
     case CONN_TLS_SECURED:
-        return conn_tls_open(conn);
+        return conn->direct ? conn_tls_open_direct(conn) : conn_tls_open(conn);
     default:
         return false;
     }
@@ -365,33 +405,4 @@ void conn_tls_finish(struct conn *conn)
     /* The peer's part of the handshake would be dropped from now on: it never ends. */
     if (conn->tls->state == CONN_TLS_HANDSHAKE)
         conn_tls_drop_output(conn);
-}
-
-const struct tls_info *conn_tls_info(struct conn *conn)
-{
-    const struct conn_tls *tls = conn->tls;
-    return tls != NULL && tls->info.version != NULL ? &tls->info : NULL;
-}
-
-bool conn_tls_any_name(struct conn *conn, bool (*fits)(const void *context, const char *name),
-                       const void *context)
-{
-    return conn_tls_info(conn) != NULL && tls_session_any_name(conn->tls->session, fits, context);
-}
-
-const char *conn_tls_error(const struct conn *conn)
-{
-    return conn->tls != NULL ? conn->tls->error : "";
-}
-
-bool conn_was_truncated(const struct conn *conn)
-{
-    return conn->tls != NULL && conn->tls->is_truncated;
-}
-
-int conn_tls_binding(struct conn *conn, enum tls_binding type, uint8_t *into, size_t capacity)
-{
-    if (conn_tls_info(conn) == NULL)
-        return -ENOTCONN;
-    return tls_session_binding(conn->tls->session, type, into, capacity);
 }

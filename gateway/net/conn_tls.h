@@ -47,6 +47,9 @@ size_t conn_tls_receive(struct conn *conn, const char *bytes, size_t size);
 void conn_tls_give_rest(struct conn *conn);
 void conn_tls_drop_rest(struct conn *conn);
 
+/* Keeps decrypted bytes that the owner will take later; there must be none yet. */
+void conn_tls_keep_rest(struct conn *conn, const char *bytes, size_t size);
+
 /* The stream came to its end: a failed handshake, a truncation, or after close_notify nothing new. */
 void conn_tls_take_end(struct conn *conn);
 

@@ -23,15 +23,42 @@ void fake_conn_begin(const char *input)
     assert(error == 0);
 }
 
+/* Whether the gateway had memory for the next octets. */
+static bool deliver_directly(struct conn *conn)
+{
+    size_t size = 0;
+    char *memory = conn->handler->on_space(conn, &size);
+    if (memory == NULL) {
+        conn->direct = false;
+        return false;
+    }
+    assert(size > 0 && conn->state == CONN_OPEN);
+    if (size > fake_conn.given - fake_conn.taken)
+        size = fake_conn.given - fake_conn.taken;
+    memcpy(memory, fake_conn.input + fake_conn.taken, size);
+    fake_conn.filled = size;
+    conn->filling = true;
+    conn->handler->on_filled(conn, size);
+    conn->filling = false;
+    assert(fake_conn.put_back <= size);
+    fake_conn.taken += size - fake_conn.put_back;
+    return true;
+}
+
 bool fake_conn_deliver(void)
 {
     struct conn *conn = fake_conn.conn;
     if (conn == NULL || conn->state != CONN_OPEN || conn->paused || fake_conn.taken == fake_conn.given)
         return false;
+    if (conn->direct && fake_conn.put_back == 0 && deliver_directly(conn))
+        return true;
+    if (conn->state != CONN_OPEN || conn->paused)
+        return true;
     const size_t size = fake_conn.given - fake_conn.taken;
     char *block = malloc(size);
     assert(block != NULL);
     memcpy(block, fake_conn.input + fake_conn.taken, size);
+    fake_conn.put_back = 0;
     const size_t taken = conn->handler->on_data(conn, block, size);
     assert(taken == size || conn->paused || conn->state != CONN_OPEN);
     fake_conn.taken += taken;
@@ -111,6 +138,21 @@ void conn_resume(struct conn *conn)
     conn->paused = false;
 }
 
+void conn_receive_direct(struct conn *conn)
+{
+    assert(conn->reading);
+    conn->direct = conn->state == CONN_OPEN;
+}
+
+void conn_put_back(struct conn *conn, const void *bytes, size_t size)
+{
+    assert(conn->filling && size > 0 && size <= fake_conn.filled && fake_conn.put_back == 0);
+    /* They are delivered out of the input once more: let them be the same. */
+    assert(memcmp(fake_conn.input + fake_conn.taken + fake_conn.filled - size, bytes, size) == 0);
+    if (conn->state == CONN_OPEN)
+        fake_conn.put_back = size;
+}
+
 void conn_send_copy(struct conn *conn, const void *bytes, size_t size)
 {
     if (conn->state != CONN_OPEN)
@@ -183,6 +225,10 @@ const struct sockaddr *conn_peer(struct conn *conn)
 uint64_t loop_now_us(const struct loop *loop)
 {
     return UINT64_C(1000000000);
+}
+
+void loop_wake_within(struct loop *loop, uint64_t us)
+{
 }
 
 uint64_t loop_now_wall_ms(const struct loop *loop)

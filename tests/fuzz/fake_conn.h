@@ -15,6 +15,8 @@ struct fake_conn {
     size_t given; /* octets of the input that the client has sent so far */
     size_t taken; /* of those, octets that on_data took */
     struct transcript output;
+    size_t filled;    /* octets that came into memory of the gateway's own */
+    size_t put_back;  /* of those, the last ones that on_data shall be given after all */
     size_t undrained; /* octets of output since the last on_drained */
     bool is_due;      /* a timeout of no time was set */
     bool is_finished; /* the gateway ended it */
@@ -26,7 +28,8 @@ extern struct fake_conn fake_conn;
 void fake_conn_begin(const char *input);
 
 /* Each does one thing that is due, and says whether there was any. */
-bool fake_conn_deliver(void); /* octets that were given, all at once, in a block of just their size */
+bool fake_conn_deliver(void); /* octets that were given, all at once, in a block of just their size; or into
+                                 memory of the gateway's own */
 bool fake_conn_drain(void);
 bool fake_conn_time_out(void);
 

@@ -7,7 +7,8 @@
  * gives at a time, in octets; 0: all octets 2, 3  the sizes of the pieces, over and over; 0: in one piece
  *     octet 4 ...  what the client sends
  *
- * However the input is cut, and whatever the queue's moods, replies and messages must be the same. A reader
+ * However the input is cut, whatever the queue's moods, and whether chunks are copied or received in place,
+ * replies and messages must be the same. A reader
  * that was written anew from the standards must see the same messages end at the same octets. Nothing may be
  * stored that the sending side could not send, or that could be read in two ways; and a stranger reaches our
  * own domains only.
@@ -130,7 +131,8 @@ static void make_stage(void)
     const char *path = users_path();
     make_config(path);
     demand(users_load(path, &users, error, sizeof(error)) == 0, error);
-    stage.policy = (struct policy){.config = stage.config, .tls = no_tls, .users = users};
+    stage.policy = (struct policy){
+        .config = stage.config, .routes = {.config = stage.config}, .tls = no_tls, .users = users};
     counters_init(&stage.counters);
     demand(log_new("/dev/null", LOG_TEXT, LOG_ERROR, &stage.log) == 0, "there is a log");
     demand(log_writer_new(stage.log, &stage.counters, &stage.writer) == 0, "it has a writer");
@@ -193,7 +195,7 @@ static void settle(uint64_t room, bool lazily)
         ;
 }
 
-static void open_session(const uint8_t *head)
+static void open_session(const uint8_t *head, uint32_t direct_min)
 {
     const uint32_t listener = head[0] & (NORMALISE | (KIND_COUNT - 1));
     struct sockaddr_storage client;
@@ -209,18 +211,22 @@ static void open_session(const uint8_t *head)
                                .rates = stage.rates,
                                .server_secret = (const uint8_t *)"a secret of the fuzzer's own....",
                                .password_checked = on_checked,
+                               .direct_min = direct_min,
                            });
     demand(parse_ip(kinds[listener % KIND_COUNT].client, 4321, &client) == 0, "that is an address");
     inbound_accept(&inbound, INT_MAX, listener, (const struct sockaddr *)&client);
 }
 
-/* Hands the input over in pieces of these sizes; the queue gives so much room at a time. */
-static void run(const uint8_t *head, const char *input, size_t size, const uint8_t sizes[2], uint8_t trickle)
+/* Hands the input over in pieces of these sizes; the queue gives so much room at a time, and so much to be
+ * received into. */
+static void run(const uint8_t *head, const char *input, size_t size, const uint8_t sizes[2], uint8_t trickle,
+                uint32_t space)
 {
     const uint64_t room = trickle > 0 ? trickle : UINT64_MAX;
     fake_conn_begin(input);
-    open_session(head);
+    open_session(head, space > 0 ? 1 : UINT32_MAX);
     queue.room = room;
+    queue.space = space;
     settle(room, false);
     for (unsigned turn = 0; fake_conn.given < size && fake_conn.conn != NULL; turn++) {
         const size_t piece = sizes[turn % 2] > 0 ? sizes[turn % 2] : size;
@@ -402,7 +408,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     transcript_init(&whole);
     transcript_init(&other);
 
-    run(data, input, size, in_one_piece, 0);
+    run(data, input, size, in_one_piece, 0, 0);
     describe(&whole);
     if (!kind->has_header)
         check_reading(data, input, size);
@@ -411,12 +417,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_message(&queue.messages[i], false);
     fake_queue_deinit(&queue);
 
-    run(data, input, size, data + 2, data[1]);
-    compare(&whole, &other);
-    fake_queue_deinit(&queue);
-    run(data, input, size, octet_by_octet, data[1]);
-    compare(&whole, &other);
-    fake_queue_deinit(&queue);
+    const struct {
+        const uint8_t *sizes;
+        uint32_t space;
+    } ways[] = {{data + 2, 0}, {octet_by_octet, 0}, {data + 2, 1000}, {in_one_piece, 1 + data[2]}};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        run(data, input, size, ways[i].sizes, data[1], ways[i].space);
+        compare(&whole, &other);
+        fake_queue_deinit(&queue);
+    }
 
     transcript_deinit(&whole);
     transcript_deinit(&other);

@@ -12,6 +12,8 @@ struct queue_draft {
     struct queue *queue;
     struct queue_draft *next;
     struct fake_message message;
+    char *space; /* what was reserved: a block of its own, so that a touch too late is found out */
+    size_t space_size;
     queue_committed *committed;
     void *context;
 };
@@ -105,11 +107,23 @@ struct queue_draft *queue_draft_new(struct queue *queue)
     return draft;
 }
 
+static void content_add(struct fake_message *message, const void *bytes, size_t size)
+{
+    if (size == 0)
+        return;
+    if (message->size + size > message->capacity) {
+        message->capacity = 2 * (message->size + size);
+        message->content = realloc(message->content, message->capacity);
+        assert(message->content != NULL);
+    }
+    memcpy(message->content + message->size, bytes, size);
+    message->size += size;
+}
+
 int64_t queue_draft_append(struct queue_draft *draft, const void *bytes, size_t size)
 {
     struct queue *queue = draft->queue;
-    struct fake_message *message = &draft->message;
-    assert(size > 0);
+    assert(size > 0 && draft->space == NULL);
     if (queue->append_error != 0)
         return queue->append_error;
     if (queue->is_full || queue->room == 0) {
@@ -119,11 +133,50 @@ int64_t queue_draft_append(struct queue_draft *draft, const void *bytes, size_t 
     const size_t taken = size < queue->room ? size : (size_t)queue->room;
     if (queue->room != UINT64_MAX)
         queue->room -= taken;
-    message->content = realloc(message->content, message->size + taken);
-    assert(message->content != NULL);
-    memcpy(message->content + message->size, bytes, taken);
-    message->size += taken;
+    content_add(&draft->message, bytes, taken);
     return (int64_t)taken;
+}
+
+static int reserve_error(struct queue *queue)
+{
+    if (queue->append_error != 0)
+        return queue->append_error;
+    if (queue->space == 0)
+        return -ENOBUFS;
+    if (queue->is_full || queue->room == 0) {
+        queue->eagain_count++;
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+void *queue_draft_reserve(struct queue_draft *draft, size_t *size, int *error)
+{
+    struct queue *queue = draft->queue;
+    assert(*size > 0 && draft->space == NULL);
+    *error = reserve_error(queue);
+    if (*error != 0)
+        return NULL;
+    if (*size > queue->space)
+        *size = (size_t)queue->space;
+    if (*size > queue->room)
+        *size = (size_t)queue->room;
+    draft->space = malloc(*size);
+    draft->space_size = *size;
+    assert(draft->space != NULL);
+    return draft->space;
+}
+
+void queue_draft_filled(struct queue_draft *draft, size_t size)
+{
+    struct queue *queue = draft->queue;
+    assert(draft->space != NULL && size <= draft->space_size);
+    content_add(&draft->message, draft->space, size);
+    queue->received += size;
+    if (queue->room != UINT64_MAX)
+        queue->room -= size < queue->room ? size : queue->room;
+    free(draft->space);
+    draft->space = NULL;
 }
 
 static void envelope_copy(struct fake_message *message, const struct queue_envelope *envelope)
@@ -145,7 +198,7 @@ int queue_draft_commit(struct queue_draft *draft, const struct queue_envelope *e
                        queue_committed *committed, void *context)
 {
     struct queue *queue = draft->queue;
-    assert(now_ms > 0);
+    assert(now_ms > 0 && draft->space == NULL);
     if (queue->commit_error != 0)
         return queue->commit_error;
     if (queue->is_full) {
@@ -168,6 +221,7 @@ void queue_draft_abort(struct queue_draft *draft)
     draft->queue->drafts_open--;
     draft->queue->drafts_aborted++;
     message_free(&draft->message);
+    free(draft->space);
     free(draft);
 }
 

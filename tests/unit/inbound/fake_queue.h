@@ -15,6 +15,7 @@ struct fake_message {
     uint64_t id;
     char *content;
     size_t size;
+    size_t capacity;
     char meta[1024];
     size_t meta_size;
     char *recipients; /* fake_recipients_text */
@@ -28,7 +29,8 @@ struct queue {
     enum queue_state state;
     bool is_full;          /* append and commit answer -EAGAIN */
     uint64_t room;         /* so many octets are taken before is_full sets itself; UINT64_MAX: no end */
-    int append_error;      /* append answers this */
+    int append_error;      /* append and reserve answer this */
+    uint64_t space;        /* reserve gives so many octets at most; 0: none, which it begins with */
     int commit_error;      /* commit answers this at once */
     int committed_error;   /* what committed() is told */
     bool holds_commits;    /* fake_queue_flush does nothing */
@@ -40,6 +42,7 @@ struct queue {
     uint32_t drafts_open;
     uint32_t drafts_aborted;
     uint32_t eagain_count;
+    uint64_t received; /* octets that were received in place */
     uint64_t next_id;
     struct queue_draft *pending; /* to be committed, in order */
     struct fake_message messages[FAKE_MESSAGES_MAX];

@@ -14,7 +14,7 @@
 static const char usual_config[] = "hostname = \"relay.test\"\n"
                                    "listener \"smtp\" {\n"
                                    "  bind = {\"127.0.0.1:2525\"}\n"
-                                   "  max_message_size = \"64K\"\n"
+                                   "  max_message_size = \"%s\"\n"
                                    "  max_recipients = 100\n"
                                    "  %s\n"
                                    "}\n"
@@ -34,9 +34,9 @@ static const char *text_of(const char *text, const char *otherwise)
 static struct snapshot *load_snapshot(struct world *world, const struct world_config *wanted)
 {
     char text[4096], reason[512] = "";
-    const int size = snprintf(text, sizeof(text), usual_config, text_of(wanted->listener, ""),
-                              text_of(wanted->networks, "\"127.0.0.0/8\""), text_of(wanted->relay, ""),
-                              text_of(wanted->more, ""));
+    const int size = snprintf(text, sizeof(text), usual_config, text_of(wanted->max_size, "64K"),
+                              text_of(wanted->listener, ""), text_of(wanted->networks, "\"127.0.0.0/8\""),
+                              text_of(wanted->relay, ""), text_of(wanted->more, ""));
     assert_true(size > 0 && (size_t)size < sizeof(text));
     struct config *config = NULL;
     struct snapshot *snapshot = NULL;

@@ -60,6 +60,7 @@ struct world_config {
         *relay; /* keys of the relay section, whose domain is example.com; its networks are 127.0.0.0/8 ... */
     const char *networks; /* ... or these */
     const char *more;     /* other sections */
+    const char *max_size; /* max_message_size of the listener, which is 64K otherwise */
 };
 
 struct client {

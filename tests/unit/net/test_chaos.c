@@ -20,6 +20,8 @@ struct party {
     bool has_tls;
     struct tls_peer tls; /* of the same descriptor, when it has TLS */
     bool alive;
+    bool is_out;        /* the memory */
+    char memory[20000]; /* more than a record */
 };
 
 struct chaos {
@@ -32,6 +34,7 @@ struct chaos {
     int refs_out;
     int opened;
     int closed;
+    int filled; /* memory of owners, with bytes */
     char big[300000];
 };
 
@@ -70,7 +73,13 @@ static void party_act(struct party *party)
 {
     struct chaos *chaos = party->chaos;
     struct conn *conn = &party->conn;
-    switch (draw(chaos, 40)) {
+    switch (draw(chaos, 44)) {
+    case 40:
+    case 41:
+    case 42:
+    case 43:
+        conn_receive_direct(conn);
+        break;
     case 0:
         conn_close(conn);
         break;
@@ -115,6 +124,42 @@ static size_t party_data(struct conn *conn, const char *bytes, size_t size)
     return size;
 }
 
+static void expect_untouched(const struct party *party)
+{
+    const char *memory = party->memory;
+    assert_int_equal((unsigned char)memory[0], 0xee);
+    assert_memory_equal(memory, memory + 1, sizeof(party->memory) - 1);
+}
+
+static void *party_space(struct conn *conn, size_t *size)
+{
+    struct party *party = conn->ctx;
+    assert_true(party->alive && !party->is_out);
+    expect_untouched(party);
+    party_act(party);
+    if (draw(party->chaos, 10) == 0)
+        return NULL;
+    *size = draw(party->chaos, 2) == 0 ? sizeof(party->memory) : 1 + draw(party->chaos, 5000);
+    party->is_out = true;
+    return party->memory;
+}
+
+static void party_filled(struct conn *conn, size_t size)
+{
+    struct party *party = conn->ctx;
+    assert_true(party->alive && party->is_out);
+    assert_true(size == 0 || conn->state == CONN_OPEN);
+    party->is_out = false;
+    party->chaos->filled += size > 0;
+    party_act(party);
+    if (size > 0 && draw(party->chaos, 3) == 0) {
+        size_t stays = draw(party->chaos, size);
+        conn_put_back(conn, party->memory + stays, size - stays);
+    }
+    memset(party->memory, 0xee, sizeof(party->memory));
+    party_act(party);
+}
+
 static void party_event(struct conn *conn)
 {
     struct party *party = conn->ctx;
@@ -135,8 +180,9 @@ static void party_eof(struct conn *conn)
 static void party_closed(struct conn *conn, int error)
 {
     struct party *party = conn->ctx;
-    assert_true(party->alive);
+    assert_true(party->alive && !party->is_out);
     assert_true(error <= 0);
+    expect_untouched(party);
     party->alive = false;
     party->chaos->closed++;
     memset(conn, 0xee, sizeof(*conn));
@@ -144,6 +190,8 @@ static void party_closed(struct conn *conn, int error)
 
 static const struct conn_handler party_handler = {
     .on_data = party_data,
+    .on_space = party_space,
+    .on_filled = party_filled,
     .on_eof = party_eof,
     .on_timeout = party_event,
     .on_drained = party_event,
@@ -169,6 +217,8 @@ static void party_open(struct party *party, struct chaos *chaos)
     party->chaos = chaos;
     party->peer = fds[1];
     party->alive = true;
+    party->is_out = false;
+    memset(party->memory, 0xee, sizeof(party->memory));
     chaos->opened++;
     conn_init(&party->conn, chaos->loop, &party_handler, party);
     conn_attach(&party->conn, fds[0]);
@@ -278,7 +328,8 @@ static struct tls_client *chaos_client(void)
     return client;
 }
 
-static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size, struct tls_server *server)
+/* Returns how often memory of an owner was filled. */
+static int chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size, struct tls_server *server)
 {
     struct chaos *chaos = calloc(1, sizeof(*chaos));
     int before = open_descriptors();
@@ -311,19 +362,25 @@ static void chaos_run(uint64_t seed, uint32_t buffer_count, uint32_t buffer_size
     tls_client_free(chaos->client);
     loop_free(chaos->loop);
     assert_int_equal(open_descriptors(), before);
+    int filled = chaos->filled;
     free(chaos);
+    return filled;
 }
 
 static void anything_at_any_time(void **state)
 {
+    int filled = 0;
     for (uint64_t seed = 1; seed <= 5; seed++)
-        chaos_run(seed, 0, 0, NULL);
+        filled += chaos_run(seed, 0, 0, NULL);
+    assert_true(filled > 20);
 }
 
 static void anything_at_any_time_with_few_buffers(void **state)
 {
+    int filled = 0;
     for (uint64_t seed = 11; seed <= 15; seed++)
-        chaos_run(seed, 8, 1024, NULL);
+        filled += chaos_run(seed, 8, 1024, NULL);
+    assert_true(filled > 20);
 }
 
 static void anything_at_any_time_with_tls(void **state)
@@ -331,8 +388,10 @@ static void anything_at_any_time_with_tls(void **state)
     struct tls_server_options options = tls_test_options();
     options.tickets = tls_tickets_new();
     struct tls_server *server = tls_test_server(&options);
+    int filled = 0;
     for (uint64_t seed = 21; seed <= 25; seed++)
-        chaos_run(seed, seed % 2 ? 0 : 8, seed % 2 ? 0 : 1024, server);
+        filled += chaos_run(seed, seed % 2 ? 0 : 8, seed % 2 ? 0 : 1024, server);
+    assert_true(filled > 20);
     tls_server_free(server);
     tls_tickets_free(options.tickets);
 }
