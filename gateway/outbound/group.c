@@ -32,6 +32,7 @@ static struct group *group_new(struct outbound *outbound, const char *key, const
     list_init(&group->link);
     list_init(&group->waiting);
     list_init(&group->host_waiting);
+    list_init(&group->turns);
     list_init(&group->members);
     list_init(&group->hosts);
     shaper_init(&group->shaper, limits, now_of(outbound));
@@ -86,7 +87,7 @@ void group_release(struct group *group)
     if (--group->users > 0)
         return;
     assert(list_is_empty(&group->members) && list_is_empty(&group->waiting));
-    assert(list_is_empty(&group->host_waiting));
+    assert(list_is_empty(&group->host_waiting) && list_is_empty(&group->turns));
     assert(list_is_empty(&group->hosts));
     list_remove(&group->link);
     free(group->key);
@@ -133,6 +134,32 @@ bool group_host_has_room(const struct group_host *host)
 }
 
 /* --- Sharing --- */
+
+void group_keep_turn(struct group *group, struct site *site)
+{
+    assert(site->group == group);
+    if (list_is_empty(&site->turn_link))
+        list_push_back(&group->turns, &site->turn_link);
+}
+
+bool group_has_turn(struct group *group, struct site *site)
+{
+    if (list_is_empty(&group->turns) || list_first(&group->turns) == &site->turn_link)
+        return true;
+    group_keep_turn(group, site);
+    return false;
+}
+
+void group_end_turn(struct group *group, struct site *site)
+{
+    struct list *first = list_first(&group->turns);
+
+    if (list_is_empty(&site->turn_link))
+        return;
+    list_remove(&site->turn_link);
+    if (first == &site->turn_link && !list_is_empty(&group->turns))
+        site_touch(list_entry(list_first(&group->turns), struct site, turn_link));
+}
 
 void group_wait(struct group *group, struct site *site)
 {

@@ -30,7 +30,8 @@ struct group {
     struct list link;         /* in outbound.groups, if it has a key */
     struct list waiting;      /* sites that want a connection, by site.waiting_link */
     struct list host_waiting; /* sites whose hosts are full, by the same */
-    struct list members;      /* sites, by site.member_link */
+    struct list turns;   /* sites that want to begin a message while that is limited, by site.turn_link */
+    struct list members; /* sites, by site.member_link */
     struct list hosts;
     struct outbound *outbound;
     char *key;      /* NULL: a single site's */
@@ -55,6 +56,16 @@ void group_host_release(struct group_host *host);
 
 /* Whether the limits let one more connection to this host be opened. */
 bool group_host_has_room(const struct group_host *host);
+
+/* Messages that are limited together are begun in turn. Whether it is the site's turn; else it is in line
+ * now. */
+bool group_has_turn(struct group *group, struct site *site);
+
+/* No message may begin now: the site keeps its turn, or gets one. */
+void group_keep_turn(struct group *group, struct site *site);
+
+/* The site began a message, or wants none any more: it is pumped again when its next turn comes. */
+void group_end_turn(struct group *group, struct site *site);
 
 /* The site is pumped when its turn for a connection comes. */
 void group_wait(struct group *group, struct site *site);

@@ -121,6 +121,10 @@ void site_hand_over(struct site *site)
 
     if (options->worker_count < 2)
         return;
+    if (now_us < site->give_after_us) {
+        site_set_alarm(site, site->give_after_us);
+        return;
+    }
     if (!site->is_spread && site->share == 0)
         give_to_owner(site, now_us);
     else if (site->is_spread && options->hand_over != NULL && site->state == SITE_UP)

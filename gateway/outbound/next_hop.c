@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/address.h"
+
 /* --- The name of a site of MX hosts --- */
 
 /* Where the last `labels` labels of a name begin; NULL: it has fewer. */
@@ -47,10 +49,23 @@ static const char *first_name(const struct next_hop *draft)
     return first;
 }
 
+/* Addresses end in nothing that would name anybody. */
+static bool is_any_address(const struct next_hop *draft)
+{
+    for (uint32_t i = 0; i < draft->host_count; i++) {
+        struct sockaddr_storage address;
+        if (draft->hosts[i].name[0] == '[' || parse_ip(draft->hosts[i].name, 25, &address) == 0)
+            return true;
+    }
+    return false;
+}
+
 const char *next_hop_shared_name(const struct next_hop *draft)
 {
     const char *shared = NULL;
 
+    if (is_any_address(draft))
+        return first_name(draft);
     for (unsigned labels = 2;; labels++) {
         const char *end = last_labels(draft->hosts[0].name, labels);
         if (end == NULL || !all_end_in(draft, end))

@@ -17,6 +17,8 @@ enum {
     UNUSED_VERDICT_US = 1000000, /* so long one is kept: of a verdict nothing is learned */
     UNUSED_HOP_US = 600000000,   /* of hosts: what was learned is worth something */
     UNUSED_MAX_PER_SWEEP = 1024,
+    UNWILLING_US =
+        20000,          /* the other worker ends, or has another configuration: it gets nothing for so long */
     VAIN_US = 60000000, /* without a delivery by its owner: the site counts as down */
 };
 
@@ -350,12 +352,25 @@ static bool is_done(const struct queue_delivery *delivery)
     return true;
 }
 
+static bool is_untried(const struct queue_delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
+        if (delivery->targets[i].outcome != QUEUE_RETRY)
+            return false;
+    }
+    return true;
+}
+
 /* How many may be at the owner at a time grows with each that it delivers. */
 static void learn_from(struct site *site, const struct queue_delivery *delivery)
 {
-    if (is_done(delivery)) {
+    uint64_t now_us = loop_now_us(site->outbound->options.loop);
+
+    if (is_untried(delivery)) {
+        site->give_after_us = now_us + UNWILLING_US;
+    } else if (is_done(delivery)) {
         site->handed_max += site->handed_max < SITE_HANDED_MAX ? 1 : 0;
-        site->worked_us = loop_now_us(site->outbound->options.loop);
+        site->worked_us = now_us;
     } else if (site->handed_max > SITE_HANDED_MIN) {
         site->handed_max--;
     }

@@ -16,6 +16,7 @@ enum {
     WAITING_PER_CONNECTION = 2, /* beyond that another connection is worth its cost */
     WAITING_MAX_US = 100000,    /* and so it is when something has waited for so long */
     PUMP_MAX = 4096,            /* messages started in one pump */
+    LOOK_AGAIN_US = 1000000,    /* something waits, and nothing else would bring the next turn */
     QUICK_END_US = 20000,       /* such a peer answers so soon that a message can well wait behind another */
 };
 
@@ -99,19 +100,27 @@ static bool fill(struct site *site)
 {
     for (uint32_t i = 0; i < PUMP_MAX; i++) {
         uint32_t room = ready_room(site);
-        if (room == 0)
+        if (room == 0) {
+            group_end_turn(site->group, site); /* others can use it */
             return false;
+        }
         if (list_is_empty(&site->jobs)) {
-            if (site->taking >= room || !site_take(site))
+            if (site->taking >= room || !site_take(site)) {
+                group_end_turn(site->group, site);
                 return false;
+            }
             continue;
         }
+        if (!group_has_turn(site->group, site))
+            return false;
         uint64_t at_us = shaper_message_at(&site->group->shaper, now_of(site));
         if (at_us > now_of(site)) {
+            group_keep_turn(site->group, site);
             site_set_alarm(site, at_us);
             return false;
         }
         begin(site, site_pop_job(site));
+        group_end_turn(site->group, site);
     }
     return true;
 }
@@ -150,6 +159,11 @@ static void open_one(struct site *site)
         struct endpoint *endpoint = missing_endpoint(site);
         if (endpoint == NULL)
             endpoint = site_endpoint(site);
+        if (endpoint == NULL && !site_has_endpoint(site)) {
+            site_set_reason(site, "4.4.1 every host of the site is left out");
+            site_nothing_left(site);
+            return;
+        }
         if (endpoint == NULL) {
             group_wait_for_host(site->group, site);
             return;
@@ -160,7 +174,7 @@ static void open_one(struct site *site)
         const char *what = strerrordesc_np(-result);
         site_set_reason(site, "4.4.1 %.160s: %s", endpoint->text, what != NULL ? what : "cannot connect");
         site_endpoint_failed(site, endpoint, false);
-        if (site->state != SITE_UP || endpoint->established > 0)
+        if (site->state == SITE_DOWN || endpoint->established > 0)
             return;
     }
 }
@@ -169,6 +183,7 @@ static void probe(struct site *site, uint64_t now_us)
 {
     if (live_sessions(site) > 0 || site->session_count >= site->share || !may_connect(site, now_us))
         return;
+    site_allow_all(site);
     open_one(site);
 }
 
@@ -225,7 +240,6 @@ static void open_sessions(struct site *site)
             return;
         }
         site->state = SITE_PROBING;
-        site_allow_all(site);
     }
     if (site->state == SITE_PROBING)
         probe(site, now_us);
@@ -285,6 +299,16 @@ static bool judge_all(struct site *site)
     return true;
 }
 
+/* Mail must not wait for an event that does not come: without a session, a place in a line or an alarm the
+ * site looks again by itself. */
+static void keep_looking(struct site *site)
+{
+    if (site->session_count > 0 || site->taking > 0 || site->alarm_us != UINT64_MAX ||
+        !list_is_empty(&site->waiting_link) || site_waiting(site, 1) == 0)
+        return;
+    site_set_alarm(site, now_of(site) + LOOK_AGAIN_US);
+}
+
 static bool work(struct site *site)
 {
     if (site->hop == NULL)
@@ -298,6 +322,8 @@ static bool work(struct site *site)
     }
     site_hand_over(site);
     publish_room(site);
+    if (site_is_ours(site))
+        keep_looking(site);
     return again;
 }
 
@@ -307,6 +333,8 @@ void site_pump(struct site *site)
 
     list_remove(&site->waiting_link);
     if (site->is_leaving || site->outbound->is_draining) {
+        if (site->group != NULL)
+            group_end_turn(site->group, site);
         site_return_jobs(site);
         retire_sessions(site);
         if (site->is_spread && !site->is_leaving)

@@ -54,7 +54,7 @@ static struct site *site_new(struct outbound *outbound)
     struct list *lists[] = {
         &site->bucket_link, &site->dirty_link,    &site->alarm_link,   &site->unused_link, &site->member_link,
         &site->endpoints,   &site->old_endpoints, &site->ready,        &site->jobs,        &site->sessions,
-        &site->idle,        &site->half,          &site->waiting_link,
+        &site->idle,        &site->half,          &site->waiting_link, &site->turn_link,
     };
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
@@ -146,6 +146,7 @@ static void leave_group(struct site *site)
 {
     list_remove(&site->waiting_link);
     list_remove(&site->member_link);
+    list_remove(&site->turn_link);
     if (site->group != NULL)
         group_release(site->group);
     site->group = NULL;
@@ -163,6 +164,7 @@ static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop
     site->name = hop->name;
     site->index = index;
     site->renewed_us = now_of(site);
+    site->worked_us = now_of(site);
     if (join_group(site, find_limits(site)) < 0 || site_take_hosts(site) < 0) {
         site_free(site);
         return NULL;
@@ -399,6 +401,11 @@ static void site_give_up(struct site *site, bool has_deferred)
     if (!has_deferred)
         site_defer_head(site);
     site_defer_old(site);
+}
+
+void site_nothing_left(struct site *site)
+{
+    site_give_up(site, false);
 }
 
 void site_endpoint_failed(struct site *site, struct endpoint *endpoint, bool has_deferred)

@@ -58,6 +58,7 @@ struct site {
     struct list unused_link;  /* in outbound.unused while nobody uses it */
     struct list member_link;  /* in group.members */
     struct list waiting_link; /* in group.waiting */
+    struct list turn_link;    /* in group.turns */
     uint64_t hash;            /* of the key */
     const char *key;          /* the next hop's, or of the verdict */
     const char *name;         /* for the log; the same */
@@ -100,10 +101,11 @@ struct site {
     uint32_t closing;    /* sessions whose connection is about to be gone */
     uint32_t idle_count;
     uint32_t half_count;
-    uint32_t taking;     /* queue_take calls whose taken() is still to come */
-    uint32_t handed;     /* deliveries at other workers */
-    uint32_t handed_max; /* at the owner, at a time */
-    uint64_t worked_us;  /* when the owner last delivered one; 0: never */
+    uint32_t taking;        /* queue_take calls whose taken() is still to come */
+    uint32_t handed;        /* deliveries at other workers */
+    uint32_t handed_max;    /* at the owner, at a time */
+    uint64_t worked_us;     /* when the owner last delivered one, or the site was made */
+    uint64_t give_after_us; /* what was given away came home untried: wait so long */
     uint32_t users;  /* lanes, sessions, jobs, takes, handed deliveries: the site stays until they are gone */
     uint32_t end_us; /* smoothed time from the end of content to its reply */
 };
@@ -149,6 +151,9 @@ void site_set_reason(struct site *site, const char *format, ...) __attribute__((
  * already paid for it. With site->reason. Where the endpoint serves other sessions it is not dead, only full,
  * and the site is pressed. */
 void site_endpoint_failed(struct site *site, struct endpoint *endpoint, bool has_deferred);
+
+/* All endpoints are left out although none has just failed: their list was renewed. With site->reason. */
+void site_nothing_left(struct site *site);
 
 /* A session concluded a message: whatever it was, the way there works. `was_pressed`: it was refused because
  * of our speed. */

@@ -235,6 +235,16 @@ def test_mail_waits_rather_than_goes_back(relay, hop):
     arrive([("x@ahead.test", host(10))], ahead, behind)
 
 
+def test_a_connection_that_comes_too_late(relay, hop):
+    """The first one fails, the second greets when the site was given up, and nobody has use for it then."""
+    one = hop(1, "greeting #1: delay 0.5; close\ngreeting #2: delay 0.8; ok")
+    gateway = relay(workers=1, timeouts={"outbound_idle": "200ms"})
+    identity, = send(gateway, "x@one.test")["x@one.test"]
+    gateway.wait_event("defer", id=identity)
+    wait_until(lambda: one.messages, 15, lambda: f"the message, not only {one.commands}")
+    assert one.connections == 3 and not one.commands[0][1].startswith("MAIL"), one.commands
+
+
 def test_equal_preferences_share_the_load(relay, hop):
     hops = [hop(number, "end: delay 0.02; ok") for number in (14, 15, 16)]
     gateway = relay(sites={"default": {"messages_per_connection": 2}})

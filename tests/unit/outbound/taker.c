@@ -190,6 +190,8 @@ void taker_start_at(struct taker *taker, uint16_t port)
 
 void taker_stop(struct taker *taker)
 {
+    if (taker->connections == NULL)
+        return;
     atomic_store(&taker->is_stopping, true);
     pthread_join(taker->thread, NULL);
     for (uint32_t i = 0; i < TAKER_CONNECTIONS_MAX; i++) {
@@ -199,4 +201,5 @@ void taker_stop(struct taker *taker)
     for (uint32_t i = 0; i < taker->port_count; i++)
         close(taker->ports[i].listener);
     free(taker->connections);
+    taker->connections = NULL;
 }

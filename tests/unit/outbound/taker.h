@@ -30,8 +30,7 @@ struct taker {
     _Atomic uint32_t most_open; /* over all ports */
     _Atomic uint32_t taken;
     _Atomic bool is_stopping;
-    uint64_t
-        times_us[TAKER_TIMES_MAX]; /* when each of the first messages began; read it when all came home */
+    uint64_t times_us[TAKER_TIMES_MAX]; /* when each of the first messages began; read it after taker_stop */
     uint32_t time_count;
     pthread_t thread;
     struct taker_connection *connections;
@@ -42,5 +41,5 @@ void taker_start(struct taker *taker, uint32_t port_count);
 /* One port, a given one. */
 void taker_start_at(struct taker *taker, uint16_t port);
 
-/* Connections that are still there are closed. */
+/* Connections that are still there are closed. Harmless when it has stopped. */
 void taker_stop(struct taker *taker);
