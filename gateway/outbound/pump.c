@@ -183,7 +183,8 @@ static void probe(struct site *site, uint64_t now_us)
 {
     if (live_sessions(site) > 0 || site->session_count >= site->share || !may_connect(site, now_us))
         return;
-    site_allow_all(site);
+    if (!site_has_endpoint(site)) /* a late connection began the probe */
+        site_allow_all(site);
     open_one(site);
 }
 
@@ -240,6 +241,7 @@ static void open_sessions(struct site *site)
             return;
         }
         site->state = SITE_PROBING;
+        site_allow_all(site);
     }
     if (site->state == SITE_PROBING)
         probe(site, now_us);
