@@ -5,22 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <libpsl.h>
+
 #include "gateway/base/address.h"
 
 /* --- The name of a site of MX hosts --- */
-
-/* Where the last `labels` labels of a name begin; NULL: it has fewer. */
-static const char *last_labels(const char *name, unsigned labels)
-{
-    const char *at = name + strlen(name);
-
-    while (at > name) {
-        if (at[-1] == '.' && --labels == 0)
-            return at;
-        at--;
-    }
-    return labels == 1 ? name : NULL;
-}
 
 static bool all_end_in(const struct next_hop *draft, const char *end)
 {
@@ -60,19 +49,14 @@ static bool is_any_address(const struct next_hop *draft)
     return false;
 }
 
+/* Under "co.uk" live strangers, under "google.com" does not: the list of public suffixes knows the
+ * difference. */
 const char *next_hop_shared_name(const struct next_hop *draft)
 {
-    const char *shared = NULL;
-
     if (is_any_address(draft))
         return first_name(draft);
-    for (unsigned labels = 2;; labels++) {
-        const char *end = last_labels(draft->hosts[0].name, labels);
-        if (end == NULL || !all_end_in(draft, end))
-            break;
-        shared = end;
-    }
-    return shared != NULL ? shared : first_name(draft);
+    const char *domain = psl_registrable_domain(psl_builtin(), draft->hosts[0].name);
+    return domain != NULL && all_end_in(draft, domain) ? domain : first_name(draft);
 }
 
 /* --- Identity --- */

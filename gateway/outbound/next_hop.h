@@ -46,9 +46,9 @@ struct next_hop {
     const struct next_hop_host *hosts; /* by preference */
 };
 
-/* What a site of MX hosts is called: what the names of its hosts end in together, if that is more than a
- * top-level domain ("google.com"), else the first in the alphabet of those that are tried first. Points into
- * a name of draft->hosts, which are by preference. */
+/* What a site of MX hosts is called: the registrable domain that all of them are in ("google.com",
+ * "example.co.uk"; by the Public Suffix List as the library brings it), else the first in the alphabet of
+ * those that are tried first. Points into a name of draft->hosts, which are by preference. */
 const char *next_hop_shared_name(const struct next_hop *draft) __attribute__((returns_nonnull));
 
 /* How the hosts of a draft are to be spoken with: as `wanted` by the route, else as the limits for them say,

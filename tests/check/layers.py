@@ -25,6 +25,7 @@ FOREIGN = {
     "libconfuse": ["confuse.h"],
     "libcrypt": ["crypt.h"],
     "libidn2": ["idn2.h"],
+    "libpsl": ["libpsl.h"],
     "jemalloc": ["jemalloc/*"],
     "microhttpd": ["microhttpd.h"],
     "curl": ["curl/*"],
@@ -52,7 +53,7 @@ RULES = {
     "gateway/outbound": (
         ["gateway/base", "gateway/net", "gateway/message", "gateway/sasl", "gateway/outbound", "proto",
          "queue/queue.h"],
-        ["sockets", "ldns"]),
+        ["sockets", "ldns", "libpsl"]),
     "gateway/message": (["gateway/base", "gateway/message", "proto"], ["sockets", "boringssl"]),
     "gateway/control": (
         ["gateway/base", "gateway/control", "queue/queue.h"],

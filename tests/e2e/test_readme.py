@@ -210,7 +210,7 @@ def test_for_your_applications_to_submit_to(network, sink, machine, run, authori
 
 
 PROVIDERS = {"google.com": ("mx1.google.com", "mx2.google.com"), "provider.test": ("a.provider.test", "b.provider.test"),
-             "mx.small.test": ("mx.small.test",)}
+             "small.test": ("mx.small.test",)}
 DOMAINS = [f"list{number}.test" for number in range(20)]
 
 
