@@ -100,7 +100,7 @@ int outbound_init(struct outbound *outbound, const struct outbound_options *opti
     assert(options->worker_count > 0 && options->worker_index < options->worker_count);
     assert(options->send_home != NULL && options->is_local != NULL && options->read_piece != NULL);
     assert(options->worker_count == 1 || (options->hand_to && options->ask && options->answer));
-    *outbound = (struct outbound){.options = *options};
+    *outbound = (struct outbound){.options = *options, .alarm_us = UINT64_MAX};
     init_lists(outbound);
     reports_init(&outbound->reports);
     outbound->random = loop_now_us(options->loop) * 2654435761u + options->worker_index + 1;
@@ -420,13 +420,19 @@ static void feed_sessions(struct outbound *outbound)
         client_feed(list_entry(link, struct client, feeding_link));
 }
 
+/* Thousands of sites may have one, so they are gone through only when one is due. */
 static void ring_alarms(struct outbound *outbound, uint64_t now_us)
 {
+    if (now_us < outbound->alarm_us)
+        return;
+    outbound->alarm_us = UINT64_MAX;
     list_each_safe(link, &outbound->alarms)
     {
         struct site *site = list_entry(link, struct site, alarm_link);
-        if (site->alarm_us > now_us)
+        if (site->alarm_us > now_us) {
+            outbound->alarm_us = site->alarm_us < outbound->alarm_us ? site->alarm_us : outbound->alarm_us;
             continue;
+        }
         site->alarm_us = UINT64_MAX;
         list_remove(link);
         site_touch(site);
@@ -468,11 +474,9 @@ static void ask_for_turn(struct outbound *outbound, uint64_t now_us)
 {
     if (!list_is_empty(&outbound->dirty) || !list_is_empty(&outbound->feeding))
         loop_wake_within(outbound->options.loop, 0);
-    list_each(link, &outbound->alarms)
-    {
-        uint64_t at_us = list_entry(link, struct site, alarm_link)->alarm_us;
-        loop_wake_within(outbound->options.loop, at_us > now_us ? at_us - now_us : 0);
-    }
+    if (outbound->alarm_us != UINT64_MAX)
+        loop_wake_within(outbound->options.loop,
+                         outbound->alarm_us > now_us ? outbound->alarm_us - now_us : 0);
 }
 
 void outbound_pump(struct outbound *outbound)

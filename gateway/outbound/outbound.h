@@ -107,6 +107,7 @@ struct outbound {
     struct list links;   /* all lanes, see lane.h */
     struct list dirty;   /* sites to be pumped */
     struct list alarms;  /* sites to be pumped at a certain time */
+    uint64_t alarm_us;   /* the earliest of their times, or earlier; UINT64_MAX: there is none */
     struct list feeding; /* sessions whose content can go on */
     struct reports reports;
     uint32_t session_count;

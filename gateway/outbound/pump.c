@@ -152,6 +152,12 @@ static struct endpoint *missing_endpoint(struct site *site)
                                                                                                 : NULL;
 }
 
+/* Nothing that the host could help: too many open files, no memory. */
+static bool is_our_lack(int error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
+}
+
 /* One connection, to the first host that can be reached at all. */
 static void open_one(struct site *site)
 {
@@ -171,6 +177,10 @@ static void open_one(struct site *site)
         int result = client_open(site, endpoint);
         if (result == 0)
             return;
+        if (is_our_lack(result)) {
+            site_set_alarm(site, now_of(site) + LOOK_AGAIN_US);
+            return;
+        }
         const char *what = strerrordesc_np(-result);
         site_set_reason(site, "4.4.1 %.160s: %s", endpoint->text, what != NULL ? what : "cannot connect");
         site_endpoint_failed(site, endpoint, false);

@@ -297,6 +297,8 @@ void site_set_alarm(struct site *site, uint64_t at_us)
     if (at_us >= site->alarm_us)
         return;
     site->alarm_us = at_us;
+    if (at_us < site->outbound->alarm_us)
+        site->outbound->alarm_us = at_us;
     if (list_is_empty(&site->alarm_link))
         list_push_back(&site->outbound->alarms, &site->alarm_link);
 }

@@ -63,7 +63,7 @@ WRONG = {
     "relaying cannot be tried dry": (None, 10, "relay", 'admission {\n    dry_run = {"relay"}\n}\n'),
     "a rate of nothing": (None, 9, "planet", 'rate "planet" {\n    connections = 1\n}\n'),
     "a certificate that is not there": (None, 10, "/nonexistent/cert.pem", CERTIFICATE),
-    "mx beside a host": (("smtp://127.0.0.1:2526", 'smtp://127.0.0.1:2526", "mx'), 7, "mx"),
+    "mx beside a host": (('"smtp://127.0.0.1:2526"', '{"smtp://127.0.0.1:2526", "mx"}'), 7, "mx"),
 }
 
 
