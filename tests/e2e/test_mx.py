@@ -425,6 +425,22 @@ def test_what_cannot_be_verified_waits(relay, hop, authority, certificate):
     assert all(message.is_tls and message.recipients != [SAFE] for message in one.messages)
 
 
+def test_our_own_certificate_is_shown_to_who_asks(relay, hop, authority, certificate):
+    """A next hop that wants one takes our mail with it, and not without."""
+    ours = authority.issue("ours", names=(NAME,))
+    one = hop(1, certificate=certificate, client_authority=authority)
+    routes = {"*": {"to": one, "tls": "encrypt"}}
+    gateway = relay(routes, outbound={"ca_file": authority.path, "certificate": ours.path, "private_key": ours.key})
+    send(gateway, "x@any.test")
+    wait_until(lambda: one.messages, 20, "the message")
+    assert one.messages[0].is_tls
+    gateway.stop()
+    gateway = relay(routes, outbound={"ca_file": authority.path})
+    identity, = send(gateway, "x@any.test")["x@any.test"]
+    gateway.wait_event("defer", id=identity) # TLS 1.3 has no way to say why before it closes
+    assert len(one.messages) == 1
+
+
 def test_tls_as_a_section_wants_it(relay, hop, authority, certificate):
     """By MX: the hosts' own names are verified, and who has no TLS gets nothing."""
     one, clear = hop(1, certificate=certificate), hop(4)

@@ -93,9 +93,12 @@ def parse_script(script):
     return rules
 
 
-def server_context(certificate):
+def server_context(certificate, client_authority=None):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.path, certificate.key)
+    if client_authority:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(client_authority.path)
     return context
 
 
@@ -108,10 +111,10 @@ class Sink:
     `commands` every (connection, line), `chunks` every (connection, bytes) as recv gave them."""
 
     def __init__(self, script="", *, host="127.0.0.1", port=0, extensions=("PIPELINING", "SIZE", "8BITMIME"),
-                 keep=True, certificate=None):
+                 keep=True, certificate=None, client_authority=None):
         self.rules = parse_script(script)
         self.extensions = extensions
-        self.tls = server_context(certificate) if certificate else None
+        self.tls = server_context(certificate, client_authority) if certificate else None
         self.keep = keep
         self.host, self.port = host, port
         self.connections = 0
