@@ -427,7 +427,7 @@ def test_what_cannot_be_verified_waits(relay, hop, authority, certificate):
 
 def test_our_own_certificate_is_shown_to_who_asks(relay, hop, authority, certificate):
     """A next hop that wants one takes our mail with it, and not without."""
-    ours = authority.issue("ours", names=(NAME,))
+    ours = authority.issue("ours", names=(NAME,), usage="client")
     one = hop(1, certificate=certificate, client_authority=authority)
     routes = {"*": {"to": one, "tls": "encrypt"}}
     gateway = relay(routes, outbound={"ca_file": authority.path, "certificate": ours.path, "private_key": ours.key})
