@@ -16,14 +16,6 @@ enum {
 
 /* --- Asking --- */
 
-static uint64_t hash_domain(const char *domain)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (; *domain != '\0'; domain++)
-        hash = (hash ^ (unsigned char)*domain) * UINT64_C(0x100000001b3);
-    return hash ^ hash >> 32;
-}
-
 bool hop_query_begin(struct outbound *outbound, struct lane_link *link, const char *domain,
                      struct destination_text *hosts, enum config_security tls)
 {
@@ -39,7 +31,7 @@ bool hop_query_begin(struct outbound *outbound, struct lane_link *link, const ch
     query->link = link;
     query->hosts = hosts;
     query->tls = tls;
-    query->worker = (uint32_t)(hash_domain(domain) % options->worker_count);
+    query->worker = (uint32_t)(next_hop_hash(domain) % options->worker_count);
     memcpy(query->domain, domain, strlen(domain) + 1);
     link->query = query;
     outbound->query_count++;

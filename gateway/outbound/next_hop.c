@@ -73,8 +73,7 @@ static void write_key(FILE *out, const struct next_hop *hop)
     }
 }
 
-/* FNV-1a: nobody gains by a collision, since the keys are compared. */
-static uint64_t hash_text(const char *text)
+uint64_t next_hop_hash(const char *text)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
@@ -173,7 +172,7 @@ struct next_hop *next_hop_new(const struct next_hop *draft)
         return NULL;
     }
     hop->key = key;
-    hop->hash = hash_text(key);
+    hop->hash = next_hop_hash(key);
     return hop;
 }
 

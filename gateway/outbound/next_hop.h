@@ -64,6 +64,10 @@ struct next_hop *next_hop_of_destination(const struct config *config, const stru
  */
 struct next_hop *next_hop_new(const struct next_hop *draft) __attribute__((warn_unused_result));
 
+/* Of a key, a domain, a verdict's text: by which sites are found and shared out among the workers, the same
+ * on all of them. FNV-1a: nobody gains by a collision, since keys are compared. Pure. */
+uint64_t next_hop_hash(const char *text);
+
 /* Any thread. The first returns its argument. */
 struct next_hop *next_hop_ref(struct next_hop *hop);
 void next_hop_unref(struct next_hop *hop); /* NULL is fine */

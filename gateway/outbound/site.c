@@ -95,14 +95,6 @@ static uint32_t part_of(uint32_t whole, uint32_t index, uint32_t count)
     return whole / count + (index < whole % count ? 1 : 0);
 }
 
-static uint64_t hash_name(const char *name)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (; *name != '\0'; name++)
-        hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
-    return hash ^ hash >> 32;
-}
-
 /* What the limits say about this worker's part. */
 static void divide(struct site *site, const struct config_limits *limits)
 {
@@ -116,7 +108,7 @@ static void divide(struct site *site, const struct config_limits *limits)
         site->limits.connections = site->share > 0 ? site->share : 1;
         return;
     }
-    uint64_t hash = is_shared ? hash_name(limits->pattern) : site->hop->hash;
+    uint64_t hash = is_shared ? next_hop_hash(limits->pattern) : site->hop->hash;
     site->owner = (uint32_t)(hash % options->worker_count);
     site->share = site->owner == options->worker_index ? limits->connections : 0;
 }
@@ -221,7 +213,7 @@ struct site *site_of_listed(struct outbound *outbound, struct next_hop *hop, uin
 struct site *site_of_verdict(struct outbound *outbound, uint16_t code, const char *text)
 {
     assert(code == 250 || (code >= 400 && code < 600));
-    uint64_t hash = hash_name(text);
+    uint64_t hash = next_hop_hash(text);
     struct site *site = find(outbound, hash, text);
     if (site != NULL)
         return site;
