@@ -9,6 +9,8 @@
 
 enum {
     SPARE_MAX = 8,
+    THIN_SHARE = 4, /* a page is thin when a quarter of it is left, */
+    THIN_MAX = 8,   /* and the next ones to become so are likely to be empty soon */
     HUGE = 2 << 20, /* the kernel's large page: a burst that stays in memory would else cost a fault for each
                        4 KiB */
 };
@@ -26,6 +28,7 @@ void page_pool_init(struct page_pool *pool, uint32_t page_size, uint64_t limit)
     assert(page_size % STORAGE_BLOCK == 0);
     *pool = (struct page_pool){.page_size = page_size, .limit = limit};
     TAILQ_INIT(&pool->resident);
+    TAILQ_INIT(&pool->thin);
     TAILQ_INIT(&pool->spare);
 }
 
@@ -60,12 +63,23 @@ static void slab_free(struct page_pool *pool, struct slab *slab)
     free(slab);
 }
 
+static void drop_all(struct page_pool *pool, struct page_list *pages)
+{
+    struct page *page;
+    while ((page = TAILQ_FIRST(pages))) {
+        page->pins = 0;
+        page_drop(pool, page);
+    }
+}
+
 void page_pool_deinit(struct page_pool *pool)
 {
+    drop_all(pool, &pool->resident);
+    drop_all(pool, &pool->thin);
     struct page *page;
     while ((page = TAILQ_FIRST(&pool->spare)))
         slab_free(pool, page->slab);
-    assert(TAILQ_EMPTY(&pool->resident));
+    assert(pool->count == 0);
 }
 
 void page_pool_limit(struct page_pool *pool, uint64_t limit)
@@ -98,10 +112,10 @@ static void slab_new(struct page_pool *pool)
     pool->count += count;
 }
 
-static bool page_evict(struct page_pool *pool)
+static bool page_evict(struct page_pool *pool, const struct page_list *pages)
 {
     struct page *page;
-    TAILQ_FOREACH(page, &pool->resident, link)
+    TAILQ_FOREACH(page, pages, link)
     {
         if (page->pins == 0) {
             pool->evicted++;
@@ -112,23 +126,34 @@ static bool page_evict(struct page_pool *pool)
     return false;
 }
 
+/* Sees to it that there is a spare page, if that can be. */
+static void page_find(struct page_pool *pool)
+{
+    if (pool->thin_count > THIN_MAX && page_evict(pool, &pool->thin))
+        return;
+    if (pool->count >= pool->limit && (page_evict(pool, &pool->thin) || page_evict(pool, &pool->resident)))
+        return;
+    if (pool->count < pool->limit)
+        slab_new(pool);
+}
+
 struct page *page_take(struct page_pool *pool, struct segment *segment, uint32_t index)
 {
     assert(!segment->pages[index]);
-    if (pool->spare_count == 0 && pool->count >= pool->limit)
-        page_evict(pool);
-    if (pool->spare_count == 0 && pool->count < pool->limit)
-        slab_new(pool);
+    if (pool->spare_count == 0)
+        page_find(pool);
     struct page *page = spare_take(pool);
     if (!page)
         return NULL;
     page->segment = segment;
     page->index = index;
     page->live = 0;
+    page->claims = 0;
     page->pins = 0;
     page->limit = pool->page_size;
     page->open = 0;
     page->current = true;
+    page->thin = false;
     segment->pages[index] = page;
     return page;
 }
@@ -141,10 +166,30 @@ void page_seal(struct page_pool *pool, struct page *page)
     page_relax(pool, page);
 }
 
+static void leave_list(struct page_pool *pool, struct page *page)
+{
+    if (page->thin) {
+        assert(pool->thin_count > 0);
+        pool->thin_count--;
+    }
+    TAILQ_REMOVE(page->thin ? &pool->thin : &pool->resident, page, link);
+    page->thin = false;
+}
+
 void page_relax(struct page_pool *pool, struct page *page)
 {
-    if (!page->current && page->live == 0 && page->pins == 0)
+    if (page->current)
+        return;
+    if (page->live == 0 && page->pins == 0) {
         page_drop(pool, page);
+        return;
+    }
+    if (page->thin || page->live == 0 || page->live > page->claims / THIN_SHARE)
+        return;
+    leave_list(pool, page);
+    TAILQ_INSERT_TAIL(&pool->thin, page, link);
+    page->thin = true;
+    pool->thin_count++;
 }
 
 void page_drop(struct page_pool *pool, struct page *page)
@@ -153,7 +198,7 @@ void page_drop(struct page_pool *pool, struct page *page)
     assert(page->segment->pages[page->index] == page);
     page->segment->pages[page->index] = NULL;
     page->segment = NULL;
-    TAILQ_REMOVE(&pool->resident, page, link);
+    leave_list(pool, page);
     struct slab *slab = page->slab;
     spare_put(pool, page);
     if ((pool->spare_count > SPARE_MAX || pool->count > pool->limit) && slab->spare == slab->count)

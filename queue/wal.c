@@ -28,11 +28,6 @@ void wal_deinit(struct wal *wal)
         wal->page->pins++; /* so that sealing does not let it go yet */
         wal_page_leave(wal);
     }
-    struct page *page;
-    while ((page = TAILQ_FIRST(&wal->pages.resident))) {
-        page->pins = 0;
-        page_drop(&wal->pages, page);
-    }
     page_pool_deinit(&wal->pages);
     segment_table_deinit(&wal->segments);
     free(wal->unlogged);
@@ -334,8 +329,10 @@ void wal_unpin(struct wal *wal, const struct format_piece *piece)
 void wal_claim(struct wal *wal, const struct format_piece *piece)
 {
     struct page *page = piece_page(wal, piece);
-    if (page)
-        page->live++;
+    if (!page)
+        return;
+    page->live++;
+    page->claims++;
 }
 
 void wal_unclaim(struct wal *wal, const struct format_piece *piece)

@@ -218,6 +218,56 @@ static void content_leaves_memory_and_comes_back(void **state)
     stage_end(&stage);
 }
 
+static void deliver(struct stage *stage, const char *key, uint32_t seed)
+{
+    struct queue_delivery *out = stage_take(stage, key, 1, NULL);
+    assert_non_null(out);
+    stage_check(stage, out, seed, 3000);
+    stage_settle(stage, out, QUEUE_DONE);
+}
+
+/* One message of ten is for somebody who does not answer, so every page keeps some: memory does not grow with
+ * what goes to the others. */
+static void the_dead_keep_no_memory_warm(void **state)
+{
+    enum { COUNT = 1200, OF = 10 };
+    struct stage stage;
+    stage_begin(&stage);
+    stage_open(&stage);
+
+    for (uint32_t i = 0; i < COUNT; i++) {
+        stage_send_one(&stage, i, 3000, "a@example.org", i % OF == 0 ? "dead.example" : "example.org");
+        if (i % OF != 0)
+            deliver(&stage, "example.org", i);
+    }
+    assert_in_range(queue_stats(stage.queue).pages, 1, 16);
+    assert_int_equal(queue_stats(stage.queue).envelope_reads, 0);
+    struct queue_delivery *out;
+    while ((out = stage_take(&stage, "dead.example", 1, NULL))) /* in any order: some were copied forward */
+        stage_settle(&stage, out, QUEUE_DONE);
+    assert_true(queue_stats(stage.queue).envelope_reads > COUNT / OF / 2);
+    stage_end(&stage);
+}
+
+/* Mail that waits for its turn stays in memory while there is some, however much there is of it. */
+static void a_backlog_is_not_read_back(void **state)
+{
+    enum { COUNT = 1200, BEHIND = 400 };
+    struct stage stage;
+    stage_begin(&stage);
+    stage_open(&stage);
+
+    for (uint32_t i = 0; i < COUNT + BEHIND; i++) {
+        if (i < COUNT)
+            stage_send_one(&stage, i, 3000, "a@example.org", i % 2 == 0 ? "one.example" : "two.example");
+        if (i >= BEHIND)
+            deliver(&stage, (i - BEHIND) % 2 == 0 ? "one.example" : "two.example", i - BEHIND);
+    }
+    assert_int_equal(queue_stats(stage.queue).pages_evicted, 0);
+    assert_int_equal(queue_stats(stage.queue).messages, 0);
+    stage_end(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +278,8 @@ int main(void)
         cmocka_unit_test(many_messages_share_a_write),
         cmocka_unit_test(a_large_envelope),
         cmocka_unit_test(content_leaves_memory_and_comes_back),
+        cmocka_unit_test(the_dead_keep_no_memory_warm),
+        cmocka_unit_test(a_backlog_is_not_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
