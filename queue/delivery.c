@@ -230,7 +230,7 @@ bool queue_take(struct queue_lane *lane, uint32_t recipients_max, queue_match *m
                 void *context)
 {
     struct queue *queue = lane->queue;
-    struct entry *head = TAILQ_FIRST(&lane->ready);
+    struct entry *head = lane_first(lane);
     struct delivery *delivery = head ? delivery_new(queue, head, recipients_max, match, context) : NULL;
     if (!delivery)
         return false;

@@ -110,6 +110,13 @@ void lane_unref(struct queue_lane *lane)
     memory_free(&queue->memory, lane, lane_size(lane));
 }
 
+static void count_ready(struct queue_lane *lane)
+{
+    const struct queue_callbacks *callbacks = lane->queue->options.callbacks;
+    if (lane->ready_count++ == 0 && callbacks && callbacks->lane_ready)
+        callbacks->lane_ready(lane->queue->options.context, lane);
+}
+
 void lane_put(struct entry *entry, bool at_head)
 {
     struct queue_lane *lane = entry->lane;
@@ -118,16 +125,46 @@ void lane_put(struct entry *entry, bool at_head)
         TAILQ_INSERT_HEAD(&lane->ready, entry, link);
     else
         TAILQ_INSERT_TAIL(&lane->ready, entry, link);
-    const struct queue_callbacks *callbacks = lane->queue->options.callbacks;
-    if (lane->ready_count++ == 0 && callbacks && callbacks->lane_ready)
-        callbacks->lane_ready(lane->queue->options.context, lane);
+    count_ready(lane);
+}
+
+void lane_put_held(struct entry *entry)
+{
+    entry->state = ENTRY_HELD;
+    TAILQ_INSERT_TAIL(&entry->lane->ready, entry, link);
 }
 
 void lane_remove(struct entry *entry)
 {
-    assert(entry->state == ENTRY_READY && entry->lane->ready_count > 0);
+    assert(entry->state == ENTRY_READY || entry->state == ENTRY_HELD);
+    if (entry->state == ENTRY_READY)
+        lane_hold(entry);
     TAILQ_REMOVE(&entry->lane->ready, entry, link);
+}
+
+void lane_hold(struct entry *entry)
+{
+    assert(entry->state == ENTRY_READY && entry->lane->ready_count > 0);
+    entry->state = ENTRY_HELD;
     entry->lane->ready_count--;
+}
+
+void lane_let_go(struct entry *entry)
+{
+    assert(entry->state == ENTRY_HELD);
+    entry->state = ENTRY_READY;
+    count_ready(entry->lane);
+}
+
+struct entry *lane_first(const struct queue_lane *lane)
+{
+    struct entry *entry;
+    TAILQ_FOREACH(entry, &lane->ready, link)
+    {
+        if (entry->state == ENTRY_READY)
+            return entry;
+    }
+    return NULL;
 }
 
 const char *queue_lane_key(const struct queue_lane *lane, uint32_t *size)
@@ -153,7 +190,7 @@ uint64_t queue_lane_ready_count(const struct queue_lane *lane)
 
 int64_t queue_lane_head_arrival_ms(const struct queue_lane *lane)
 {
-    const struct entry *head = TAILQ_FIRST(&lane->ready);
+    const struct entry *head = lane_first(lane);
     return head ? head->message->arrival_ms : INT64_MAX;
 }
 

@@ -14,9 +14,9 @@ struct memory;
 struct queue_lane {
     struct queue *queue;
     struct queue_lane *hash_next;
-    struct entry_list ready;
-    uint64_t ready_count;
-    uint64_t refs; /* entries that are not gone */
+    struct entry_list ready; /* and those held while their message is copied forward, in their places */
+    uint64_t ready_count;    /* without the held ones */
+    uint64_t refs;           /* entries that are not gone */
     void *user;
     uint32_t hash;
     uint32_t key_size;
@@ -40,5 +40,13 @@ void lane_unref(struct queue_lane *lane);
 
 /* Puts an entry at the end (or the head) of what waits; calls lane_ready when it is the first. */
 void lane_put(struct entry *entry, bool at_head);
-/* Takes an entry out of what waits. */
+/* The same at the end, for an entry whose message is being copied forward. */
+void lane_put_held(struct entry *entry);
+/* Takes an entry, ready or held, out of what waits. */
 void lane_remove(struct entry *entry);
+/* Keeps its place, but is not to be taken until it is let go; lane_let_go calls lane_ready when it is the
+ * first. One message at a time. */
+void lane_hold(struct entry *entry);
+void lane_let_go(struct entry *entry);
+/* The first entry that is ready, or NULL. */
+struct entry *lane_first(const struct queue_lane *lane);

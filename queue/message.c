@@ -122,9 +122,11 @@ void message_free(struct queue *queue, struct message *message)
     if (!message)
         return;
     segment_unhold(&message->holder);
-    for (uint32_t i = 0; i < message->entry_count; i++)
-        if (message->entries[i].state == ENTRY_READY)
+    for (uint32_t i = 0; i < message->entry_count; i++) {
+        uint8_t state = message->entries[i].state;
+        if (state == ENTRY_READY || (state == ENTRY_HELD && message->moving))
             lane_remove(&message->entries[i]);
+    }
     for (uint32_t i = 0; i < message->entry_count; i++)
         if (message->entries[i].state != ENTRY_GONE)
             lane_unref(message->entries[i].lane);

@@ -24,7 +24,7 @@ struct queue_envelope;
  *                          │ ▼                    │ QUEUE_DEFER
  *                          HELD ◀── due ──┐        ▼
  *                (its message is copied    └─ DEFERRED ── due ──▶ READY
- *                 forward: not to be taken)
+ *                 forward: it keeps its place)
  */
 enum entry_state { ENTRY_READY, ENTRY_OUT, ENTRY_DEFERRED, ENTRY_HELD, ENTRY_GONE };
 

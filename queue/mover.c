@@ -66,9 +66,9 @@ static void mover_let_go(struct mover *mover)
     struct message *message = mover->message;
     mover_free(queue);
     message->moving = false;
-    for (uint32_t i = message->entry_count; i > 0; i--)
-        if (message->entries[i - 1].state == ENTRY_HELD)
-            lane_put(&message->entries[i - 1], true);
+    for (uint32_t i = 0; i < message->entry_count; i++)
+        if (message->entries[i].state == ENTRY_HELD)
+            lane_let_go(&message->entries[i]);
 }
 
 static void mover_give_up(struct mover *mover)
@@ -323,12 +323,9 @@ static void mover_begin(struct queue *queue, struct message *message)
     mover->epoch = queue->wal.epoch;
     queue->mover = mover;
     message->moving = true;
-    for (uint32_t i = 0; i < message->entry_count; i++) {
-        if (message->entries[i].state != ENTRY_READY)
-            continue;
-        lane_remove(&message->entries[i]);
-        message->entries[i].state = ENTRY_HELD;
-    }
+    for (uint32_t i = 0; i < message->entry_count; i++)
+        if (message->entries[i].state == ENTRY_READY)
+            lane_hold(&message->entries[i]);
     const void *payload = wal_resident(&queue->wal, &message->commit);
     if (!payload)
         mover_read(mover, &message->commit);

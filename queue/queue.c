@@ -141,7 +141,7 @@ void entry_place(struct queue *queue, struct entry *entry, bool at_head)
         message->active++; /* no memory to remember when: it is tried at once */
     }
     if (message->moving)
-        entry->state = ENTRY_HELD;
+        lane_put_held(entry);
     else
         lane_put(entry, at_head);
 }
