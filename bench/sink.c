@@ -1,6 +1,7 @@
 // The sink's command line, its control socket, and its last words: see sink.h, and bench/README.md for how it
 // is used.
 #include "bench/sink.h"
+#include "bench/tool.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,9 +33,7 @@ enum { SIGNALS, CLOCK, CONTROL, SOURCES, REQUEST_MAX = 4096 };
 
 uint64_t sink_now_ns(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+    return tool_now_ns();
 }
 
 void sink_die(const char *what)
@@ -201,67 +200,23 @@ static void serve(struct sink *sink, const struct options *options, const sigset
 
 // --- The command line ---
 
-static uint32_t parse_number(const char *text, uint32_t most)
-{
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    if (errno != 0 || *end != '\0' || end == text || number > most)
-        usage(text);
-    return (uint32_t)number;
-}
-
-static void parse_option(int name, struct sink *sink, struct options *options)
-{
-    switch (name) {
-    case 't':
-        options->threads = parse_number(optarg, SINK_THREADS_MAX);
-        break;
-    case 'w':
-        options->tell = optarg;
-        break;
-    case 'c':
-        options->control = optarg;
-        break;
-    case 's':
-        options->series = optarg;
-        break;
-    case 'i':
-        options->interval_ms = parse_number(optarg, 3600000);
-        break;
-    case 'n':
-        sink->numbers.count = parse_number(optarg, UINT32_MAX - 1);
-        break;
-    case 'p':
-        options->is_punctual = true;
-        break;
-    case 'k':
-        sink->slack_ms = parse_number(optarg, 999);
-        break;
-    default:
-        usage(NULL);
-    }
-}
-
 static void parse(int argc, char **argv, struct sink *sink, struct options *options)
 {
-    static const struct option names[] = {
-        {"threads", required_argument, NULL, 't'},
-        {"control", required_argument, NULL, 'c'},
-        {"series", required_argument, NULL, 's'},
-        {"interval-ms", required_argument, NULL, 'i'},
-        {"numbers", required_argument, NULL, 'n'},
-        {"slack-ms", required_argument, NULL, 'k'},
-        {"punctual", no_argument, NULL, 'p'},
-        {"tell", required_argument, NULL, 'w'},
-        {0},
-    };
-    int name;
-    while ((name = getopt_long(argc, argv, "", names, NULL)) != -1)
-        parse_option(name, sink, options);
+    const struct tool_option names[] = {{"threads", .number = &options->threads},
+                                        {"control", .text = &options->control},
+                                        {"series", .text = &options->series},
+                                        {"interval-ms", .number = &options->interval_ms},
+                                        {"numbers", .number = &sink->numbers.count},
+                                        {"slack-ms", .number = &sink->slack_ms},
+                                        {"punctual", .flag = &options->is_punctual},
+                                        {"tell", .text = &options->tell},
+                                        {0}};
+    if (!tool_options(argc, argv, names))
+        usage(NULL);
     if (options->tell != NULL && options->control != NULL && optind == argc)
         return;
-    if (options->tell != NULL || optind == argc || options->threads == 0 || options->interval_ms == 0)
+    if (options->tell != NULL || optind == argc || options->interval_ms == 0 || sink->slack_ms >= 1000 ||
+        options->threads == 0 || options->threads > SINK_THREADS_MAX)
         usage(NULL);
     for (int index = optind; index < argc; index++) {
         if (!sink_group_add(sink, argv[index]))

@@ -90,6 +90,9 @@ struct sink_group {
     struct sink_window messages_1s; // by their MAIL, refused ones too
     struct sink_window messages_short;
     struct sink_window messages_60s;
+    struct sink_window messages_3600s;
+    uint64_t first_message_ns; // the same: 0: none yet
+    uint64_t last_message_ns;
     struct sink_window messages_taken;
     uint32_t connection_messages_most;
     uint32_t connection_recipients_most;

@@ -3,6 +3,8 @@
 //
 // A connection counts as open after three ways, as its SYN, SYN-ACK and ACK would take; at most a window's
 // worth is on the way in each direction. One thread, one timer.
+#include "bench/tool.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
@@ -90,13 +92,6 @@ static _Noreturn void usage(void)
     exit(EX_USAGE);
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
 // --- A pair's life ---
 
 static void watch(struct delay *delay, struct end *end)
@@ -176,7 +171,7 @@ static void pair_accept(struct delay *delay)
     lane_init(&pair->back, pair, &pair->near);
     pair->far.fd = -1;
     end_init(delay, &pair->near, pair, fd, &pair->there, &pair->back);
-    pair->open_ns = now_ns() + HANDSHAKE_WAYS * delay->way_ns;
+    pair->open_ns = tool_now_ns() + HANDSHAKE_WAYS * delay->way_ns;
     list_push_back(&delay->opening, &pair->open_link);
 }
 
@@ -215,7 +210,7 @@ static void hear(struct delay *delay, struct end *end)
     struct piece *fitting = realloc(piece, sizeof(*piece) + (size_t)got);
     piece = fitting != NULL ? fitting : piece;
     list_init(&piece->link);
-    piece->due_ns = now_ns() + delay->way_ns;
+    piece->due_ns = tool_now_ns() + delay->way_ns;
     piece->size = (size_t)got;
     piece->sent = 0;
     lane->has_ended = got == 0;
@@ -277,7 +272,7 @@ static uint64_t lane_advance(struct delay *delay, struct lane *lane, uint64_t at
 // Does all that is due; returns how long to sleep, for epoll.
 static int advance(struct delay *delay)
 {
-    uint64_t at_ns = now_ns(), next_ns = UINT64_MAX;
+    uint64_t at_ns = tool_now_ns(), next_ns = UINT64_MAX;
     struct list due, *link;
     while ((link = list_first(&delay->opening)) != NULL) {
         struct pair *pair = list_entry(link, struct pair, open_link);
@@ -316,7 +311,7 @@ static void heed(struct delay *delay, struct end *end, uint32_t events)
     if ((events & EPOLLIN) != 0)
         hear(delay, end);
     if (!end->pair->is_over && (events & EPOLLOUT) != 0)
-        lane_advance(delay, end->in, now_ns());
+        lane_advance(delay, end->in, tool_now_ns());
 }
 
 static _Noreturn void run(struct delay *delay)
@@ -335,16 +330,6 @@ static _Noreturn void run(struct delay *delay)
 }
 
 // --- The command line ---
-
-static uint32_t parse_number(const char *text)
-{
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    if (errno != 0 || *end != '\0' || end == text || number == 0 || number > INT32_MAX)
-        usage();
-    return (uint32_t)number;
-}
 
 static struct sockaddr_storage parse_address(const char *text)
 {
@@ -376,30 +361,22 @@ static int listen_at(const struct sockaddr_storage *address)
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"listen", required_argument, NULL, 'l'},
-        {"to", required_argument, NULL, 't'},
-        {"ms", required_argument, NULL, 'm'},
-        {"window", required_argument, NULL, 'w'},
-        {0},
-    };
-    struct delay delay = {.window = 4 << 20};
-    struct sockaddr_storage own = {0};
-    int name;
-    while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (name == 'l')
-            own = parse_address(optarg);
-        else if (name == 't')
-            delay.target = parse_address(optarg);
-        else if (name == 'm')
-            delay.way_ns = (uint64_t)parse_number(optarg) * NS_PER_MS;
-        else if (name == 'w')
-            delay.window = parse_number(optarg);
-        else
-            usage();
-    }
-    if (own.ss_family == 0 || delay.target.ss_family == 0 || delay.way_ns == 0 || optind < argc)
+    struct delay delay = {0};
+    struct sockaddr_storage own;
+    const char *listener = NULL, *target = NULL;
+    uint32_t ms = 0, window = 4 << 20;
+    const struct tool_option options[] = {{"listen", .text = &listener},
+                                          {"to", .text = &target},
+                                          {"ms", .number = &ms},
+                                          {"window", .number = &window},
+                                          {0}};
+    if (!tool_options(argc, argv, options) || listener == NULL || target == NULL || ms == 0 || window == 0 ||
+        optind < argc)
         usage();
+    own = parse_address(listener);
+    delay.target = parse_address(target);
+    delay.way_ns = (uint64_t)ms * NS_PER_MS;
+    delay.window = window;
     list_init(&delay.opening);
     list_init(&delay.waiting);
     list_init(&delay.gone);

@@ -1,5 +1,6 @@
 // What a group allows, and what it has seen. See sink.h.
 #include "bench/sink.h"
+#include "bench/tool.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SECOND_NS = 1000000000, MINUTE_S = 60, SMTP_PORT = 25 };
+enum { SECOND_NS = 1000000000, MINUTE_S = 60, HOUR_S = 3600, SMTP_PORT = 25 };
 
 static const char *const mode_names[] = {
     [SINK_OK] = "ok", [SINK_DEAD] = "dead", [SINK_RESET] = "reset", [SINK_BUSY] = "busy"};
@@ -30,17 +31,6 @@ static const struct {
 };
 
 // --- From text ---
-
-static bool parse_number(const char *text, uint32_t most, uint32_t *number)
-{
-    char *end;
-    errno = 0;
-    unsigned long value = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value > most)
-        return false;
-    *number = (uint32_t)value;
-    return true;
-}
 
 static bool set_mode(struct sink_limits *limits, const char *name)
 {
@@ -65,7 +55,7 @@ static bool set_key(struct sink_limits *limits, const char *assignment)
         const char *name = number_keys[index].name;
         if (strlen(name) == size && memcmp(name, assignment, size) == 0) {
             char *field = (char *)limits + number_keys[index].offset;
-            return parse_number(equals + 1, UINT32_MAX, (uint32_t *)(void *)field);
+            return tool_number(equals + 1, UINT32_MAX, (uint32_t *)(void *)field);
         }
     }
     return false;
@@ -99,6 +89,7 @@ static void group_init(struct sink_group *group, const char *name, uint32_t slac
     sink_window_init(&group->messages_1s, SECOND_NS);
     sink_window_init(&group->messages_short, short_ns);
     sink_window_init(&group->messages_60s, (uint64_t)MINUTE_S * SECOND_NS);
+    sink_window_init(&group->messages_3600s, (uint64_t)HOUR_S * SECOND_NS);
     sink_window_init(&group->messages_taken, SECOND_NS);
 }
 
@@ -110,7 +101,7 @@ static bool add_hosts(struct sink *sink, struct sink_group *group, char *range)
     char *colon = strchr(range, ':');
     if (colon != NULL) {
         *colon = '\0';
-        if (!parse_number(colon + 1, UINT16_MAX, &port))
+        if (!tool_number(colon + 1, UINT16_MAX, &port))
             return false;
     }
     char *dash = strchr(range, '-');
@@ -146,13 +137,15 @@ bool sink_group_add(struct sink *sink, const char *text)
     bool result = range != NULL && range > first && sink->group_count < SINK_GROUPS_MAX;
     if (result) {
         *range++ = '\0';
-        struct sink_group *group = &sink->groups[sink->group_count++];
+        struct sink_group *group = &sink->groups[sink->group_count];
         group_init(group, first, sink->slack_ms);
         result = add_hosts(sink, group, range);
         for (char *at; result && (at = strtok_r(NULL, ",", &rest)) != NULL;)
             result = sink_group_set(group, at);
     }
-    if (!result)
+    if (result)
+        sink->group_count++;
+    else
         free(copy);
     return result;
 }
@@ -257,15 +250,24 @@ void sink_group_cut(struct sink_session *session)
 
 // --- Messages ---
 
+static void note_mail(struct sink_group *group, uint64_t now_ns)
+{
+    sink_window_add(&group->messages_1s, now_ns);
+    sink_window_add(&group->messages_short, now_ns);
+    sink_window_add(&group->messages_60s, now_ns);
+    sink_window_add(&group->messages_3600s, now_ns);
+    if (group->first_message_ns == 0)
+        group->first_message_ns = now_ns;
+    group->last_message_ns = now_ns;
+}
+
 enum sink_mail sink_group_mail(struct sink_session *session)
 {
     struct sink_group *group = session->host->group;
     enum sink_mail result = SINK_MAIL_OK;
     uint64_t now_ns = sink_now_ns();
     pthread_mutex_lock(&group->mutex);
-    sink_window_add(&group->messages_1s, now_ns);
-    sink_window_add(&group->messages_short, now_ns);
-    sink_window_add(&group->messages_60s, now_ns);
+    note_mail(group, now_ns);
     if (exceeds(session->messages + 1, group->limits.messages))
         result = SINK_MAIL_ENOUGH;
     else if (exceeds(sink_window_count(&group->messages_taken, now_ns) + 1, group->limits.rate))

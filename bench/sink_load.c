@@ -2,8 +2,10 @@
 // flight.
 //
 // Recipients are numbered over all messages: number n is u<n>@<domain>, where # in the domain stands for n
-// modulo
-// --domains. The sink can so tell what came once, twice or never. What is answered with 4xx is tried again.
+// modulo --domains. The sink can so tell what came once, twice or never. What is answered with 4xx is tried
+// again.
+#include "bench/tool.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
@@ -22,7 +24,6 @@
 #include <unistd.h>
 
 enum {
-    LINE_WIDTH = 78,
     RECIPIENT_MAX = 256, // octets of a RCPT
     NUMBER_MAX = 16,
     SAID_MAX = 512,
@@ -37,7 +38,8 @@ struct load {
     const char *port;
     const char *sender;
     const char *domain;
-    const char *domain_rest; // behind the number; NULL: there is no number
+    size_t domain_size;      // up to the number
+    const char *domain_rest; // behind it; NULL: there is none
     uint32_t first;          // number of the first recipient
     uint32_t domains;
     uint32_t messages;
@@ -76,35 +78,10 @@ static _Noreturn void usage(void)
     exit(EX_USAGE);
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
 static void sleep_ns(uint64_t ns)
 {
     struct timespec pause = {.tv_sec = (time_t)(ns / 1000000000U), .tv_nsec = (long)(ns % 1000000000U)};
     nanosleep(&pause, NULL);
-}
-
-static char *make_content(size_t size, size_t *total)
-{
-    static const char header[] = "Subject: load\r\n\r\n";
-    const size_t header_size = sizeof(header) - 1;
-    if (size < header_size + 2)
-        size = header_size + 2;
-    char *content = malloc(size + 4);
-    if (content == NULL)
-        die("memory");
-    memset(content, 'x', size);
-    memcpy(content, header, header_size);
-    for (size_t at = header_size + LINE_WIDTH; at + 4 < size; at += LINE_WIDTH + 2)
-        memcpy(content + at, "\r\n", 2);
-    memcpy(content + size - 2, "\r\n.\r\n", 5);
-    *total = size + 3;
-    return content;
 }
 
 // --- The wire ---
@@ -188,7 +165,8 @@ static size_t put_recipient(const struct load *load, uint32_t number, char *into
 {
     at = put(into, at, "RCPT TO:<u");
     at = put(into, put_number(into, at, number), "@");
-    at = put(into, at, load->domain);
+    memcpy(into + at, load->domain, load->domain_size);
+    at += load->domain_size;
     if (load->domain_rest != NULL)
         at = put(into, put_number(into, at, number % load->domains), load->domain_rest);
     return put(into, at, ">\r\n");
@@ -234,7 +212,7 @@ static void wait_turn(const struct load *load, uint32_t message)
     if (load->rate == 0)
         return;
     uint64_t due_ns = load->began_ns + (uint64_t)message * 1000000000U / load->rate;
-    uint64_t at_ns = now_ns();
+    uint64_t at_ns = tool_now_ns();
     if (due_ns > at_ns)
         sleep_ns(due_ns - at_ns);
 }
@@ -265,7 +243,7 @@ static void run(struct load *load)
     struct session *sessions = calloc(load->sessions, sizeof(*sessions));
     if (sessions == NULL)
         die("memory");
-    load->began_ns = now_ns();
+    load->began_ns = tool_now_ns();
     for (uint32_t index = 0; index < load->sessions; index++) {
         sessions[index].load = load;
         sessions[index].envelope = malloc((size_t)(load->recipients + 2) * RECIPIENT_MAX);
@@ -278,92 +256,42 @@ static void run(struct load *load)
     for (uint32_t index = 0; index < load->sessions; index++)
         pthread_join(sessions[index].thread, NULL);
     printf("{\"messages\": %u, \"again\": %u, \"seconds\": %.6f}\n", load->messages,
-           atomic_load(&load->again), (double)(now_ns() - load->began_ns) / 1e9);
+           atomic_load(&load->again), (double)(tool_now_ns() - load->began_ns) / 1e9);
 }
 
 // --- The command line ---
 
-static uint32_t parse_number(const char *text)
+static void parse_domain(const char *name, struct load *load)
 {
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    if (errno != 0 || *end != '\0' || end == text || number > 100000000)
+    const char *mark = strchr(name, '#');
+    if (strlen(name) > RECIPIENT_MAX / 4)
         usage();
-    return (uint32_t)number;
-}
-
-static void parse_domain(char *name, struct load *load)
-{
-    char *mark = strchr(name, '#');
-    *mark = '\0';
-    load->domain_rest = mark + 1;
-}
-
-static void parse_option(int name, struct load *load)
-{
-    switch (name) {
-    case 'm':
-        load->messages = parse_number(optarg);
-        break;
-    case 's':
-        load->sessions = parse_number(optarg);
-        break;
-    case 'l':
-        load->size = parse_number(optarg);
-        break;
-    case 'r':
-        load->recipients = parse_number(optarg);
-        break;
-    case 'd':
-        load->domains = parse_number(optarg);
-        break;
-    case 'n':
-        load->domain = optarg;
-        load->domain_rest = NULL;
-        if (strchr(optarg, '#') != NULL)
-            parse_domain(optarg, load);
-        break;
-    case 'f':
-        load->sender = optarg;
-        break;
-    case 'a':
-        load->rate = parse_number(optarg);
-        break;
-    case 'b':
-        load->first = parse_number(optarg);
-        break;
-    default:
-        usage();
-    }
+    load->domain_rest = mark != NULL ? mark + 1 : NULL;
+    load->domain_size = mark != NULL ? (size_t)(mark - name) : strlen(name);
+    load->domain = name;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"messages", required_argument, NULL, 'm'}, {"sessions", required_argument, NULL, 's'},
-        {"size", required_argument, NULL, 'l'},     {"recipients", required_argument, NULL, 'r'},
-        {"domains", required_argument, NULL, 'd'},  {"domain", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},     {"rate", required_argument, NULL, 'a'},
-        {"first", required_argument, NULL, 'b'},    {0},
-    };
-    struct load load = {.sender = "load@source.example",
-                        .domain = "sink.example",
-                        .domains = 1,
-                        .recipients = 1,
-                        .sessions = 10,
-                        .size = 10240};
-    int name;
-    while ((name = getopt_long(argc, argv, "", names, NULL)) != -1)
-        parse_option(name, &load);
-    if (argc - optind != 2 || load.messages == 0 || load.sessions == 0 || load.sessions > SESSIONS_MAX ||
-        load.recipients == 0 || load.domains == 0 || strlen(load.domain) > RECIPIENT_MAX / 4 ||
-        (load.domain_rest != NULL && strlen(load.domain_rest) > RECIPIENT_MAX / 4) ||
+    struct load load = {
+        .sender = "load@source.example", .domains = 1, .recipients = 1, .sessions = 10, .size = 10240};
+    const char *domain = "sink.example";
+    const struct tool_option options[] = {
+        {"messages", .number = &load.messages}, {"sessions", .number = &load.sessions},
+        {"size", .number = &load.size},         {"recipients", .number = &load.recipients},
+        {"domains", .number = &load.domains},   {"domain", .text = &domain},
+        {"from", .text = &load.sender},         {"rate", .number = &load.rate},
+        {"first", .number = &load.first},       {0}};
+    if (!tool_options(argc, argv, options) || argc - optind != 2 || load.messages == 0 ||
+        load.sessions == 0 || load.sessions > SESSIONS_MAX || load.recipients == 0 || load.domains == 0 ||
         strlen(load.sender) > RECIPIENT_MAX)
         usage();
+    parse_domain(domain, &load);
     load.host = argv[optind];
     load.port = argv[optind + 1];
-    load.content = make_content(load.size, &load.content_size);
+    load.content = tool_content(load.size, &load.content_size);
+    if (load.content == NULL)
+        die("memory");
     run(&load);
     return EX_OK;
 }

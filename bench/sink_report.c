@@ -19,13 +19,15 @@ static void print_group(struct sink_group *group, FILE *out)
                   ", \"recipients_refused\": %" PRIu64 ", ",
                   group->connects_1s.most, group->connects_short.most, group->messages, group->recipients,
                   group->octets, group->messages_refused, group->recipients_refused);
-    (void)fprintf(out,
-                  "\"messages_1s_most\": %u, \"messages_short_most\": %u, \"messages_60s_most\": %u, "
-                  "\"connection_messages_most\": %u, \"connection_recipients_most\": %u, "
-                  "\"message_recipients_most\": %u}",
-                  group->messages_1s.most, group->messages_short.most, group->messages_60s.most,
-                  group->connection_messages_most, group->connection_recipients_most,
-                  group->message_recipients_most);
+    (void)fprintf(
+        out,
+        "\"messages_1s_most\": %u, \"messages_short_most\": %u, \"messages_60s_most\": %u, "
+        "\"messages_3600s_most\": %u, \"messages_span_s\": %.3f, "
+        "\"connection_messages_most\": %u, \"connection_recipients_most\": %u, "
+        "\"message_recipients_most\": %u}",
+        group->messages_1s.most, group->messages_short.most, group->messages_60s.most,
+        group->messages_3600s.most, (double)(group->last_message_ns - group->first_message_ns) / 1e9,
+        group->connection_messages_most, group->connection_recipients_most, group->message_recipients_most);
     pthread_mutex_unlock(&group->mutex);
 }
 

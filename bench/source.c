@@ -1,5 +1,6 @@
 // The source's command line, threads and figures: see source.h, and bench/README.md for how it is used.
 #include "bench/source.h"
+#include "bench/tool.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -15,17 +16,14 @@
 #include <sysexits.h>
 #include <time.h>
 
-enum {
-    LINE_WIDTH = 78,
-    EVENTS = 64,
-};
+enum { EVENTS = 64 };
 
 struct options {
-    unsigned sessions;
-    unsigned threads;
-    unsigned messages;
-    unsigned connects;
-    unsigned size; // of a message's content, bytes
+    uint32_t sessions;
+    uint32_t threads;
+    uint32_t messages;
+    uint32_t connects;
+    uint32_t size; // of a message's content, bytes
 };
 
 struct worker {
@@ -53,33 +51,6 @@ static _Noreturn void usage(void)
           "       [--size BYTES] [--write BYTES]\n",
           stderr);
     exit(EX_USAGE);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
-static char *make_content(size_t size, size_t *total)
-{
-    static const char header[] = "Subject: load\r\n\r\n";
-    static const char end[] = ".\r\n";
-    const size_t header_size = sizeof(header) - 1;
-    if (size < header_size + 2)
-        size = header_size + 2;
-    char *content = malloc(size + sizeof(end));
-    if (content == NULL)
-        source_die("memory");
-    memset(content, 'x', size);
-    memcpy(content, header, header_size);
-    for (size_t at = header_size + LINE_WIDTH; at + 4 < size; at += LINE_WIDTH + 2)
-        memcpy(content + at, "\r\n", 2);
-    memcpy(content + size - 2, "\r\n", 2);
-    memcpy(content + size, end, sizeof(end));
-    *total = size + sizeof(end) - 1;
-    return content;
 }
 
 static void resolve(const char *host, const char *port, struct sockaddr_storage *into)
@@ -135,7 +106,7 @@ static void wait_for_release(struct worker *worker, struct session *sessions)
 static void hold(const char *word)
 {
     pthread_barrier_wait(&reached);
-    held_ns = now_ns();
+    held_ns = tool_now_ns();
     puts(word);
     (void)fflush(stdout);
     for (int letter = 0; letter != '\n' && letter != EOF;)
@@ -195,7 +166,7 @@ static void run(struct source *source, const struct options *options)
 {
     static struct worker workers[SOURCE_THREADS_MAX];
     struct source_totals sum = {0};
-    uint64_t begin = now_ns();
+    uint64_t begin = tool_now_ns();
     pthread_barrier_init(&reached, NULL, options->threads + 1);
     pthread_barrier_init(&released, NULL, options->threads + 1);
     for (unsigned index = 0; index < options->threads; index++) {
@@ -210,7 +181,7 @@ static void run(struct source *source, const struct options *options)
     uint64_t end = 0;
     if (source->hold) {
         hold("ready");
-        begin = now_ns();
+        begin = tool_now_ns();
         hold("done");
         end = held_ns;
     }
@@ -218,17 +189,7 @@ static void run(struct source *source, const struct options *options)
         pthread_join(workers[index].thread, NULL);
         add(&sum, &workers[index].totals);
     }
-    print(&sum, (double)((source->hold ? end : now_ns()) - begin) / 1e9);
-}
-
-static unsigned parse_number(const char *text)
-{
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    if (errno != 0 || *end != '\0' || end == text || number == 0 || number > 100000000)
-        usage();
-    return (unsigned)number;
+    print(&sum, (double)((source->hold ? end : tool_now_ns()) - begin) / 1e9);
 }
 
 static enum source_tls parse_tls(const char *text)
@@ -242,63 +203,33 @@ static enum source_tls parse_tls(const char *text)
     usage();
 }
 
-static void parse_option(int name, struct source *source, struct options *options)
-{
-    switch (name) {
-    case 't':
-        source->tls = parse_tls(optarg);
-        break;
-    case 'r':
-        source->resume = true;
-        break;
-    case 'h':
-        source->hold = true;
-        break;
-    case 'm':
-        options->messages = parse_number(optarg);
-        break;
-    case 'c':
-        options->connects = parse_number(optarg);
-        break;
-    case 's':
-        options->sessions = parse_number(optarg);
-        break;
-    case 'n':
-        options->threads = parse_number(optarg);
-        break;
-    case 'l':
-        options->size = parse_number(optarg);
-        break;
-    case 'w':
-        source->write_size = parse_number(optarg);
-        break;
-    default:
-        usage();
-    }
-}
-
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"tls", required_argument, NULL, 't'},      {"resume", no_argument, NULL, 'r'},
-        {"hold", no_argument, NULL, 'h'},           {"messages", required_argument, NULL, 'm'},
-        {"connects", required_argument, NULL, 'c'}, {"sessions", required_argument, NULL, 's'},
-        {"threads", required_argument, NULL, 'n'},  {"size", required_argument, NULL, 'l'},
-        {"write", required_argument, NULL, 'w'},    {0},
-    };
     struct source source = {.write_size = 1 << 20};
     struct options options = {.sessions = 1, .threads = 1, .size = 10240};
-    int name;
-    while ((name = getopt_long(argc, argv, "", names, NULL)) != -1)
-        parse_option(name, &source, &options);
-    if (argc - optind != 2 || (options.messages == 0) == (options.connects == 0) ||
-        (source.hold && options.connects > 0))
+    const char *tls = "clear";
+    const struct tool_option names[] = {{"tls", .text = &tls},
+                                        {"resume", .flag = &source.resume},
+                                        {"hold", .flag = &source.hold},
+                                        {"messages", .number = &options.messages},
+                                        {"connects", .number = &options.connects},
+                                        {"sessions", .number = &options.sessions},
+                                        {"threads", .number = &options.threads},
+                                        {"size", .number = &options.size},
+                                        {"write", .number = &source.write_size},
+                                        {0}};
+    if (!tool_options(argc, argv, names) || argc - optind != 2 ||
+        (options.messages == 0) == (options.connects == 0) || (source.hold && options.connects > 0))
         usage();
-    if (options.threads > SOURCE_THREADS_MAX || options.threads > options.sessions)
+    if (options.threads == 0 || options.threads > SOURCE_THREADS_MAX || options.threads > options.sessions ||
+        source.write_size == 0)
         usage();
     resolve(argv[optind], argv[optind + 1], &source.address);
+    source.tls = parse_tls(tls);
     source.connects = options.connects > 0;
-    source.content = make_content(options.size, &source.content_size);
+    source.content = tool_content(options.size, &source.content_size);
+    if (source.content == NULL)
+        source_die("memory");
     atomic_init(&source.work, (long)(options.messages + options.connects));
     (void)signal(SIGPIPE, SIG_IGN); // a server that left is a result of write
     if (source.tls != SOURCE_CLEAR)

@@ -76,7 +76,7 @@ struct source {
     bool hold;           // sessions stop before their first message, and again before they leave
     const char *content; // of each message, with the final dot
     size_t content_size;
-    size_t write_size; // of content that is handed over at once
+    uint32_t write_size; // of content that is handed over at once
 
     // Any thread (atomic).
     atomic_long work; // pieces that nobody has taken yet

@@ -72,8 +72,8 @@ class Sink:
 class Stage:
     """Holds all that a measurement has started. Use it in a with statement."""
 
-    def __init__(self, tools, work, keep=False):
-        self.tools, self.keep = tools, keep
+    def __init__(self, tools, work, keep=False, port=PORT):
+        self.tools, self.keep, self.port = tools, keep, port
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=work))
         self.folder.chmod(0o755)
         self.groups, self.processes = {}, []
@@ -119,10 +119,10 @@ class Stage:
 
     def start(self, kind, *arguments, **options):
         """Starts a server of deliveries.relays; it is ready when this returns."""
-        self.server = kind(self.folder / "server", PORT, self.tools, *arguments, **options)
+        self.server = kind(self.folder / "server", self.port, self.tools, *arguments, **options)
         self.server.start(self.group("server"))
         self.processes.append(self.server.process)
-        await_greeting(PORT, self.server.process, self.server.said)
+        await_greeting(self.port, self.server.process, self.server.said)
         return self.server
 
     def load(self, messages, **options):
@@ -131,7 +131,7 @@ class Stage:
         return self.end_load(process)
 
     def begin_load(self, messages, **options):
-        command = [self.tools["load"], HOST, PORT, "--messages", messages]
+        command = [self.tools["load"], HOST, self.port, "--messages", messages]
         for name, value in options.items():
             command += [f"--{name}", value]
         return self.spawn("load", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

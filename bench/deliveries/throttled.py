@@ -74,13 +74,18 @@ def show(phases, options):
 
 
 def draw(seconds, began, rose, options):
-    end = seconds[-1][0] - began
-    picture = Picture("A next hop that limits the rate, and then allows twice as much", "seconds", "messages a second", end,
-                      options.rate * 2.6)
     rows = [(row[0] - began, row) for row in seconds if row[0] >= began]
-    picture.line("taken", [(at, row[2] / row[1]) for at, row in rows])
-    picture.line("refused", [(at, (row[3] + row[4]) / row[1]) for at, row in rows])
-    picture.line("allowed", [(0, options.rate), (rose - began, options.rate), (rose - began, options.rate * 2), (end, options.rate * 2)],
-                 dashed=True)
-    picture.line("connections", [(at, row[5]) for at, row in rows])
+    end, rise = rows[-1][0], rose - began
+    refused = [(at, (row[3] + row[4]) / row[1]) for at, row in rows]
+    connections = [(at, row[5]) for at, row in rows]
+    picture = Picture("A next hop that limits the rate, and then allows twice as much", "seconds; what is judged is shaded", end)
+    for start, stop in ((0, rise), (rise, end)):
+        if start + FOUND_S < stop:
+            picture.shade(start + FOUND_S, stop)
+    rates = picture.panel("messages a second", options.rate * 2.3, 270)
+    rates.line("taken", [(at, row[2] / row[1]) for at, row in rows])
+    rates.line("allowed", [(0, options.rate), (rise, options.rate), (rise, options.rate * 2), (end, options.rate * 2)], dashed=True)
+    others = picture.panel("number", 1.15 * max(value for _, value in refused + connections), 90)
+    others.line("refused, messages and connections a second", refused)
+    others.line("connections open", connections)
     return picture.text()

@@ -71,6 +71,16 @@ def settle_in():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("10000 65000\n")
     pathlib.Path("/proc/sys/net/core/somaxconn").write_text("4096\n")
+    _adopt_orphans()
+
+
+def settle_in_part():
+    """A process of the harness that measures on its own: it goes with its parent, and adopts as its parent does."""
+    _end_with_parent()
+    _adopt_orphans()
+
+
+def _adopt_orphans():
     if MODE == "process tree":
         # A delivery whose parent has ended becomes our child, and as a zombie keeps its times readable.
         _control_process(PR_SET_CHILD_SUBREAPER, 1)
