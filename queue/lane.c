@@ -100,6 +100,8 @@ void lane_unref(struct queue_lane *lane)
         return;
     struct queue *queue = lane->queue;
     assert(lane->ready_count == 0);
+    if (queue->sweep.lane == lane)
+        sweep_leave(&queue->sweep);
     if (queue->options.callbacks && queue->options.callbacks->lane_gone)
         queue->options.callbacks->lane_gone(queue->options.context, lane);
     struct queue_lane **at = &queue->lanes.buckets[lane->hash & (queue->lanes.bucket_count - 1)];

@@ -297,6 +297,12 @@ int64_t queue_lane_head_arrival_ms(const struct queue_lane *lane); /* INT64_MAX 
 void queue_each_lane(struct queue *queue, void (*each)(void *context, struct queue_lane *lane),
                      void *context);
 
+/* Looks at some of what waits in the lanes, further with each call, round and round, for what arrived before
+ * `old_ms`, or before `late_ms` with a recipient that is not marked. Such an entry is put at the head of its
+ * lane, for the next queue_take, and the lane returned. `*budget`: how many entries to look at, and how many
+ * are left of these. NULL: none among them, or a round is over; *budget is 0. */
+struct queue_lane *queue_sweep(struct queue *queue, uint32_t *budget, int64_t old_ms, int64_t late_ms);
+
 /* --- Driving --- */
 
 /* Moves what is due into its lanes. Returns when to call again: wall ms, or INT64_MAX. */

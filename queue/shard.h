@@ -6,6 +6,7 @@
 #include "queue/message.h"
 #include "queue/queue.h"
 #include "queue/schedule.h"
+#include "queue/sweep.h"
 #include "queue/wal.h"
 
 struct mover;
@@ -16,6 +17,7 @@ struct queue {
     struct wal wal;
     struct lane_table lanes;
     struct schedule schedule;
+    struct sweep sweep;
     struct mover *mover; /* NULL: nothing is being copied forward */
     uint64_t mover_pause_us;
     bool announce; /* lanes that recovery filled are to be told */

@@ -186,9 +186,27 @@ static void taken(void *context, struct queue_delivery *delivery)
     next_piece(out);
 }
 
+/* Old mail comes to the head of its lane; who takes it then is chance, as always. */
+static void sweep(struct world *world)
+{
+    int64_t now_ms = world_now_ms(world);
+    uint32_t budget = (uint32_t)random_below(&world->random, 100);
+    int64_t old_ms = now_ms - (int64_t)random_skewed(&world->random, 1, 100000);
+    int64_t late_ms = now_ms - (int64_t)random_skewed(&world->random, 1, 100000);
+    const struct queue_lane *found = queue_sweep(world->queue, &budget, old_ms, late_ms);
+
+    if (!found)
+        return;
+    int64_t arrival_ms = queue_lane_head_arrival_ms(found);
+    if (arrival_ms >= old_ms && arrival_ms >= late_ms)
+        violation("the sweep found something young");
+}
+
 static void take(struct world *world, struct sim_delivery *out, struct queue_lane *lane)
 {
     uint32_t number = deliver_lane(lane);
+    if (random_one_in(&world->random, 4))
+        sweep(world);
     bool some = random_one_in(&world->random, 2);
 
     *out = (struct sim_delivery){.world = world, .state = DELIVERY_TAKING};

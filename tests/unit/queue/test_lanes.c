@@ -192,6 +192,79 @@ static void many_lanes(void **state)
     stage_end(&stage);
 }
 
+/* Sweeps all there is once, and takes what is found; returns how many. */
+static uint32_t sweep_all(struct stage *stage, int64_t old_ms, int64_t late_ms, struct queue_delivery **found)
+{
+    uint32_t count = 0;
+    uint32_t budget = 10000;
+    struct queue_lane *lane;
+    while ((lane = queue_sweep(stage->queue, &budget, old_ms, late_ms))) {
+        uint32_t size;
+        char key[8] = {0};
+        memcpy(key, queue_lane_key(lane, &size), 1);
+        assert_int_equal(size, 1);
+        found[count] = stage_take(stage, key, 1, NULL);
+        assert_non_null(found[count]);
+        assert_true(found[count]->arrival_ms < old_ms || found[count]->arrival_ms < late_ms);
+        count++;
+    }
+    assert_int_equal(budget, 0);
+    return count;
+}
+
+static void the_sweep_finds_what_is_old_or_late(void **state)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    struct queue_delivery *found[16];
+    struct stage stage;
+    stage_begin(&stage);
+    stage_open(&stage);
+    for (uint32_t i = 0; i < 9; i++) {
+        stage_send_one(&stage, i, 100, "x@y", keys[i % 3]);
+        stage_wait(&stage, 1000);
+    }
+    int64_t now_ms = stage_now_ms(&stage);
+
+    assert_int_equal(sweep_all(&stage, 0, 0, found), 0);
+    assert_int_equal(sweep_all(&stage, now_ms - 6500, 0, found), 3); /* the three eldest, one in each lane */
+    for (uint32_t i = 0; i < 3; i++) {
+        found[i]->targets[0].marked = true;
+        stage_settle(&stage, found[i], QUEUE_DEFER);
+    }
+    stage_wait(&stage, 1000 * 1000); /* they are back, behind the others */
+    assert_int_equal(sweep_all(&stage, 0, now_ms, found), 6);
+    for (uint32_t i = 0; i < 6; i++)
+        stage_settle(&stage, found[i], QUEUE_RETRY);
+    assert_int_equal(sweep_all(&stage, now_ms, 0, found), 9); /* marked or not */
+    for (uint32_t i = 0; i < 9; i++)
+        stage_settle(&stage, found[i], QUEUE_DONE);
+    assert_int_equal(stage.lanes_gone, 3);
+    stage_end(&stage);
+}
+
+/* The place of the sweep is in a lane that goes, and comes again. */
+static void the_sweep_goes_on_without_its_lane(void **state)
+{
+    struct queue_delivery *found[1];
+    struct stage stage;
+    stage_begin(&stage);
+    stage_open(&stage);
+    for (uint32_t i = 0; i < 20; i++) {
+        stage_send_one(&stage, i, 100, "x@y", "a");
+        stage_send_one(&stage, i, 100, "x@y", "a");
+        uint32_t budget = 2 + i % 3; /* into the lane, and some steps */
+        assert_null(queue_sweep(stage.queue, &budget, 0, 0));
+        for (uint32_t j = 0; j < 2; j++)
+            stage_settle(&stage, stage_take(&stage, "a", 1, NULL), QUEUE_DONE);
+        assert_int_equal(stage.lanes_gone, i + 1);
+    }
+    assert_int_equal(sweep_all(&stage, INT64_MAX, 0, found), 0);
+    stage_send_one(&stage, 1, 100, "x@y", "a");
+    uint32_t budget = 2;
+    assert_null(queue_sweep(stage.queue, &budget, 0, 0));
+    stage_end(&stage); /* with the place in a lane */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +274,8 @@ int main(void)
         cmocka_unit_test(more_than_64_recipients_in_one_lane),
         cmocka_unit_test(a_lane_says_what_waits_in_it),
         cmocka_unit_test(many_lanes),
+        cmocka_unit_test(the_sweep_finds_what_is_old_or_late),
+        cmocka_unit_test(the_sweep_goes_on_without_its_lane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
