@@ -21,14 +21,16 @@ static uint32_t choose_entries(struct entry *head, uint32_t recipients_max, queu
                                struct delivery_entry *entries)
 {
     struct message *message = head->message;
-    uint32_t recipients = (uint32_t)__builtin_popcountll(head->pending);
+    uint32_t recipients = (uint32_t)__builtin_popcountll(entry_next(head));
     uint32_t count = 0;
     for (uint32_t i = 0; i < message->entry_count; i++) {
         struct entry *entry = &message->entries[i];
         if (entry != head) {
-            uint32_t more = (uint32_t)__builtin_popcountll(entry->pending);
+            uint32_t more = (uint32_t)__builtin_popcountll(entry_next(entry));
             if (entry->state != ENTRY_READY || recipients + more > recipients_max)
                 continue;
+            if ((entry->pending == 0) != (head->pending == 0))
+                continue; /* what is owed goes alone */
             if (entry->lane != head->lane && (!match || !match(context, entry->lane)))
                 continue;
             recipients += more;
@@ -44,7 +46,7 @@ static uint32_t delivery_recipients(const struct delivery *delivery)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < delivery->entry_count; i++)
-        count += (uint32_t)__builtin_popcountll(delivery->entries[i].entry->pending);
+        count += (uint32_t)__builtin_popcountll(entry_next(delivery->entries[i].entry));
     return count;
 }
 
@@ -61,13 +63,13 @@ static void fill_targets(struct delivery *delivery)
         const struct entry *entry = delivery->entries[i].entry;
         for (; index < entry->first + entry->count; index++) {
             whole &= recipient_next(recipients, size, &at, &view);
-            if (index < entry->first || !(entry->pending >> (index - entry->first) & 1))
+            if (index < entry->first || !(entry_next(entry) >> (index - entry->first) & 1))
                 continue;
             delivery->pub.targets[target++] = (struct queue_target){
                 .address = view.address,
                 .size = view.address_size,
                 .index = index,
-                .marked = entry->marked >> (index - entry->first) & 1,
+                .marked = !delivery->pub.is_owed && (entry->marked >> (index - entry->first) & 1),
             };
         }
     }
@@ -211,7 +213,8 @@ static struct delivery *delivery_new(struct queue *queue, struct entry *head, ui
         .pub = {.queue = queue,
                 .id = head->message->id,
                 .arrival_ms = head->message->arrival_ms,
-                .attempt = head->attempts + 1},
+                .attempt = head->attempts + 1,
+                .is_owed = head->pending == 0},
         .commit = head->message->commit,
         .entry_count = count,
         .context = context,

@@ -80,12 +80,13 @@ _Static_assert(sizeof(struct format_commit) == 32, "commit");
 
 /* What became of `count` recipients, at most 64, that share a lane key, counted from `first`. */
 struct format_settle {
-    uint64_t done;  /* bit n: recipient first+n has left the queue */
-    int64_t due_ms; /* the others: not before this */
+    uint64_t done;  /* bit n: recipient first+n is not to be served any more */
+    int64_t due_ms; /* those still in the queue: not before this */
     uint32_t first;
     uint16_t count;
-    uint16_t attempt; /* attempts made for the others */
-    uint64_t marked;  /* bit n: of recipient first+n; left out when there is none */
+    uint16_t attempt; /* attempts made for these */
+    uint64_t marked;  /* bit n: of recipient first+n; if that is done, it is still owed (QUEUE_OWED), else it
+                         has  left the queue; left out when there is none */
 };
 _Static_assert(sizeof(struct format_settle) == 32, "settle");
 

@@ -33,7 +33,7 @@ struct entry {
     struct message *message;
     struct queue_lane *lane;
     uint64_t pending; /* bit n: recipient first+n is still to be served */
-    uint64_t marked;  /* bit n: the deliverer's, of recipient first+n */
+    uint64_t marked;  /* bit n: the deliverer's, of recipient first+n; of one not pending: it is owed */
     int64_t due_ms;
     uint32_t first;
     uint16_t attempts;
@@ -72,6 +72,18 @@ static inline uint64_t entry_mask(uint32_t count)
     return count == ENTRY_RECIPIENTS_MAX ? UINT64_MAX : (UINT64_C(1) << count) - 1;
 }
 
+/* Recipients that are still in the queue: to be served, or owed (QUEUE_OWED). */
+static inline uint64_t entry_left(const struct entry *entry)
+{
+    return entry->pending | entry->marked;
+}
+
+/* Those that go out with the next delivery: the owed ones once nobody else is left. */
+static inline uint64_t entry_next(const struct entry *entry)
+{
+    return entry->pending ? entry->pending : entry->marked;
+}
+
 /* The entry's state as an outcome record says it. */
 static inline struct format_settle entry_outcome(const struct entry *entry)
 {
@@ -81,7 +93,7 @@ static inline struct format_settle entry_outcome(const struct entry *entry)
         .first = entry->first,
         .count = entry->count,
         .attempt = entry->attempts,
-        .marked = entry->marked & entry->pending,
+        .marked = entry->marked,
     };
 }
 

@@ -128,7 +128,7 @@ uint64_t queue_random(struct queue *queue)
 void entry_place(struct queue *queue, struct entry *entry, bool at_head)
 {
     struct message *message = entry->message;
-    if (entry->pending == 0) {
+    if (entry_left(entry) == 0) {
         entry->state = ENTRY_GONE;
         message->left--;
         lane_unref(entry->lane);
@@ -152,7 +152,7 @@ void queue_admit(struct queue *queue, struct message *message, struct segment *o
     queue->messages++;
     queue->live_bytes += message->log_bytes;
     for (uint32_t i = 0; i < message->entry_count; i++)
-        queue->recipients += (uint64_t)__builtin_popcountll(message->entries[i].pending);
+        queue->recipients += (uint64_t)__builtin_popcountll(entry_left(&message->entries[i]));
     uint32_t count = message->entry_count;
     for (uint32_t i = 0; i < count; i++)
         if (message->entries[i].state == ENTRY_HELD)
@@ -251,6 +251,11 @@ uint64_t queue_flush(struct queue *queue, uint64_t now_us)
 void queue_drain(struct queue *queue)
 {
     queue->wal.draining = true;
+}
+
+uint64_t queue_message_count(const struct queue *queue)
+{
+    return queue->messages;
 }
 
 struct queue_stats queue_stats(const struct queue *queue)

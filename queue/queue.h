@@ -182,6 +182,8 @@ enum queue_outcome {
     QUEUE_DONE,    /* delivered, or refused for good: leaves the queue */
     QUEUE_DEFER,   /* attempted in vain: waits for its next attempt */
     QUEUE_EXPIRED, /* set by queue_judge or queue_settle in place of QUEUE_DEFER: too old, leaves the queue */
+    QUEUE_OWED,    /* delivered, and never to be sent again; but somebody is still to be told of it, which
+                    * could not be done now: waits for its next attempt. See queue_delivery.is_owed. */
 };
 
 struct queue_target {
@@ -189,8 +191,8 @@ struct queue_target {
     uint32_t size;
     uint32_t index;             /* the recipient's number in its message */
     enum queue_outcome outcome; /* written by the deliverer; begins as QUEUE_RETRY */
-    /* The deliverer's own bit for this recipient: begins as false, is kept (on disk too) with the outcome
-     * QUEUE_DEFER, and comes back with the next delivery. With another outcome a change is forgotten. */
+    /* The deliverer's own bit for this recipient: begins as false, is kept (on disk too) with the outcomes
+     * QUEUE_DEFER and QUEUE_RETRY, and comes back with the next delivery. */
     bool marked;
 };
 
@@ -214,12 +216,16 @@ struct queue_delivery {
     uint64_t content_size;
     uint32_t attempt; /* 1 for the first */
     uint32_t meta_size;
+    /* All its targets were settled as QUEUE_OWED before: to be told of, not to be sent. Settle them with
+     * QUEUE_DONE (told), QUEUE_OWED or QUEUE_RETRY; they never expire, and their mark says nothing. Such come
+     * alone, and later than recipients of the same entry that are still to be served. */
+    bool is_owed;
     const void *meta;
     struct queue_target *targets;
     uint32_t target_count;
     uint32_t piece_count;
     struct queue_piece *pieces;
-    int64_t due_ms; /* after queue_judge or queue_settle: when the first of the deferred ones is due, or 0 */
+    int64_t due_ms; /* after queue_judge or queue_settle: when the first deferred or owed one is due, or 0 */
     void *user;     /* the taker's own */
     void *told;     /* the taker's own, too */
     struct queue_delivery *next; /* the holder's own */
@@ -334,4 +340,7 @@ struct queue_stats {
     uint64_t pages_evicted;
     uint64_t envelope_reads; /* envelopes read back from disk */
 };
+/* In the queue now: stats.messages alone. */
+uint64_t queue_message_count(const struct queue *queue);
+
 struct queue_stats queue_stats(const struct queue *queue);

@@ -29,6 +29,7 @@ static int candidate_search(struct recovery *r, struct candidate *candidate)
         if (newer > 0 || (newer == 0 && batch->number > candidate->first.number))
             candidate->first = *batch;
         candidate->known = true;
+        candidate->searched = true;
     }
     return 0;
 }
@@ -51,7 +52,10 @@ static int by_sequence(const void *a, const void *b)
 {
     const struct candidate *x = a;
     const struct candidate *y = b;
-    return (x->first.segment > y->first.segment) - (x->first.segment < y->first.segment);
+    if (x->first.segment != y->first.segment)
+        return x->first.segment > y->first.segment ? 1 : -1;
+    /* R13: the slot that was taken for a blank one is the latter. */
+    return x->searched - y->searched;
 }
 
 /* Keeps those of the log that the newest segment belongs to; slots that hold nothing are to be prepared anew.
@@ -196,6 +200,12 @@ static int segments_place(struct recovery *r)
         segment->life = there ? r->candidates[next].first.life : 0;
         next += there;
     }
+    for (; next < r->candidate_count; next++) {
+        r->found->stale_segments++; /* R13 */
+        int error = segment_add_spare(segments, r->candidates[next].slot);
+        if (error)
+            return error;
+    }
     return 0;
 }
 
@@ -263,7 +273,7 @@ static int messages_admit(struct recovery *r)
             continue;
         for (uint32_t e = 0; e < message->entry_count; e++) {
             struct entry *entry = &message->entries[e];
-            if (entry->pending == 0) {
+            if (entry_left(entry) == 0) {
                 entry_place(queue, entry, false);
                 message->active--;
             } else if (entry->due_ms > queue->now_ms) {

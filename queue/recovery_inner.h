@@ -8,7 +8,8 @@
 
 struct candidate {
     uint32_t slot;
-    bool known; /* `first` is a valid header, though perhaps not of the slot's first batch */
+    bool known;    /* `first` is a valid header, though perhaps not of the slot's first batch */
+    bool searched; /* so it is not: the first block does not check */
     struct format_batch first;
 };
 

@@ -31,7 +31,7 @@ static void delivery_judge(struct delivery *delivery, int64_t now_ms)
     struct queue *queue = delivery->pub.queue;
     queue->now_ms = now_ms > queue->now_ms ? now_ms : queue->now_ms;
     bool expired = now_ms - delivery->pub.arrival_ms >= queue->options.age_max_ms;
-    if (!expired || delivery->judged)
+    if (!expired || delivery->judged || delivery->pub.is_owed)
         return;
     for (uint32_t i = 0; i < delivery->pub.target_count; i++)
         if (delivery->pub.targets[i].outcome == QUEUE_DEFER)
@@ -54,8 +54,8 @@ static void delivery_schedule(struct delivery *delivery, int64_t now_ms)
     for (uint32_t i = 0; i < delivery->entry_count; i++) {
         struct delivery_entry *its = &delivery->entries[i];
         bool deferred = false;
-        for (int left = __builtin_popcountll(its->entry->pending); left > 0; left--)
-            deferred |= target++->outcome == QUEUE_DEFER;
+        for (int left = __builtin_popcountll(entry_next(its->entry)); left > 0; left--, target++)
+            deferred |= target->outcome == QUEUE_DEFER || target->outcome == QUEUE_OWED;
         if (deferred)
             entry_schedule(delivery, its, now_ms);
     }
@@ -74,37 +74,57 @@ void queue_judge(struct queue_delivery *pub, int64_t now_ms)
 
 /* --- Outcomes --- */
 
+/* An entry as it will be. */
 struct entry_change {
-    uint64_t done;
-    uint64_t deferred;
-    uint64_t marked; /* of the deferred ones */
+    uint64_t pending;
+    uint64_t marked;
+    bool is_tried; /* an attempt counts, and somebody waits for the next one */
 };
+
+static void change_one(struct entry_change *change, const struct queue_target *target, uint64_t its,
+                       bool was_owed)
+{
+    enum queue_outcome outcome = target->outcome;
+    change->pending &= ~its;
+    change->marked &= ~its;
+    assert(!was_owed || outcome == QUEUE_DONE || outcome == QUEUE_OWED || outcome == QUEUE_RETRY);
+    if (outcome == QUEUE_DONE || outcome == QUEUE_EXPIRED)
+        return;
+    change->is_tried |= outcome != QUEUE_RETRY;
+    if (was_owed || outcome == QUEUE_OWED) {
+        change->marked |= its;
+        return;
+    }
+    change->pending |= its;
+    change->marked |= target->marked ? its : 0;
+}
 
 /* *targets moves on to those of the next entry. */
 static inline struct entry_change entry_change(const struct entry *entry, const struct queue_target **targets)
 {
-    struct entry_change change = {0};
+    struct entry_change change = {.pending = entry->pending, .marked = entry->marked};
+    uint64_t out = entry_next(entry);
     for (uint32_t bit = 0; bit < entry->count; bit++) {
-        if (!(entry->pending >> bit & 1))
+        if (!(out >> bit & 1))
             continue;
         const struct queue_target *target = (*targets)++;
-        uint64_t its = UINT64_C(1) << bit;
         assert(target->index == entry->first + bit);
-        if (target->outcome == QUEUE_DONE || target->outcome == QUEUE_EXPIRED)
-            change.done |= its;
-        else if (target->outcome == QUEUE_DEFER)
-            change.deferred |= its;
-        if (target->outcome == QUEUE_DEFER && target->marked)
-            change.marked |= its;
+        change_one(&change, target, UINT64_C(1) << bit, entry->pending == 0);
     }
     return change;
 }
 
+/* Whether there is anything to record: of an untried recipient only a mark can be new. */
+static bool is_change(const struct entry *entry, const struct entry_change *change)
+{
+    return change->is_tried || change->pending != entry->pending || change->marked != entry->marked;
+}
+
 static void entry_apply(struct entry *entry, const struct entry_change *change, int64_t due_ms)
 {
-    entry->pending &= ~change->done;
-    entry->marked = (entry->marked & ~change->deferred) | change->marked;
-    if (!change->deferred)
+    entry->pending = change->pending;
+    entry->marked = change->marked;
+    if (!change->is_tried)
         return;
     assert(due_ms > 0);
     if (entry->attempts < UINT16_MAX)
@@ -118,9 +138,10 @@ static bool entry_record(const struct delivery_entry *its, const struct queue_ta
 {
     struct entry after = *its->entry;
     struct entry_change change = entry_change(&after, targets);
+    bool any = is_change(&after, &change);
     entry_apply(&after, &change, its->due_ms);
     *settle = entry_outcome(&after);
-    return change.done || change.deferred;
+    return any;
 }
 
 /* Bytes of the outcomes' records. */
@@ -165,15 +186,17 @@ static void outcomes_apply(struct delivery *delivery, int64_t now_ms, bool recor
     for (uint32_t i = 0; i < delivery->entry_count; i++) {
         struct entry *entry = delivery->entries[i].entry;
         struct entry_change change = entry_change(entry, &targets);
-        if (change.deferred)
+        int left = __builtin_popcountll(entry_left(entry));
+        bool any = is_change(entry, &change);
+        if (change.is_tried)
             entry_schedule(delivery, &delivery->entries[i], now_ms);
         entry_apply(entry, &change, delivery->entries[i].due_ms);
-        if (record && (change.done || change.deferred)) {
+        if (record && any) {
             struct format_settle settle = entry_outcome(entry);
             wal_settle(&queue->wal, delivery->pub.id, &settle);
         }
-        queue->recipients -= (uint64_t)__builtin_popcountll(change.done);
-        bool again = entry->pending != 0 && entry->due_ms <= queue->now_ms;
+        queue->recipients -= (uint64_t)(left - __builtin_popcountll(entry_left(entry)));
+        bool again = entry_left(entry) != 0 && entry->due_ms <= queue->now_ms;
         message->out--;
         message->active -= !again;
     }
@@ -188,7 +211,7 @@ static void entries_place(struct delivery *delivery)
     if (message->active == 0)
         message_unclaim(queue, message, &delivery->view);
     for (uint32_t i = 0; i < delivery->entry_count; i++)
-        if (delivery->entries[i].entry->pending == 0)
+        if (entry_left(delivery->entries[i].entry) == 0)
             entry_place(queue, delivery->entries[i].entry, false);
     if (message->left == 0) {
         queue_dismiss(queue, message);

@@ -31,12 +31,12 @@ uint32_t bond_begin(struct oracle *oracle, uint64_t message, const struct queue_
         bond->companions[i] = companions[i];
     for (uint32_t i = 0; i < delivery->target_count; i++) {
         const struct queue_target *target = &delivery->targets[i];
-        if (target->outcome == QUEUE_RETRY)
+        if (!oracle_is_news(oracle_get(oracle, message), delivery, target))
             continue;
         bond->targets[bond->target_count++] = (struct bond_target){
             .index = target->index,
-            .leaves = target->outcome != QUEUE_DEFER,
-            .marked = target->marked,
+            .leaves = target->outcome == QUEUE_DONE || target->outcome == QUEUE_EXPIRED,
+            .note = (uint8_t)oracle_note(delivery, target),
         };
     }
     return oracle->bond_count - 1;
@@ -109,7 +109,7 @@ static void conclude_both(struct oracle *oracle, struct oracle_bond *bond)
         if (bond->targets[i].leaves)
             recipient->state = RECIPIENT_GONE;
         else if (recipient->fresh)
-            recipient->possible = (uint8_t)(1U << bond->targets[i].marked);
+            recipient->possible = (uint8_t)(1U << bond->targets[i].note);
     }
 }
 
@@ -143,7 +143,7 @@ void bonds_companion_seen(struct oracle *oracle, uint64_t companion)
     }
 }
 
-void bonds_recipient_seen(struct oracle *oracle, uint64_t message, const struct queue_target *target)
+void bonds_recipient_seen(struct oracle *oracle, uint64_t message, uint32_t index, enum recipient_note note)
 {
     if (!may_judge(oracle))
         return;
@@ -152,7 +152,7 @@ void bonds_recipient_seen(struct oracle *oracle, uint64_t message, const struct 
         for (uint32_t j = 0; bond->state == BOND_OPEN && bond->message == message && j < bond->target_count;
              j++) {
             const struct bond_target *its = &bond->targets[j];
-            if (its->index == target->index && (its->leaves || its->marked != target->marked))
+            if (its->index == index && (its->leaves || its->note != note))
                 conclude_neither(oracle, bond);
         }
     }
@@ -164,7 +164,7 @@ static void bond_open(struct oracle *oracle, struct oracle_bond *bond)
     for (uint32_t i = 0; i < bond->target_count; i++) {
         struct oracle_recipient *recipient = recipient_of(oracle, bond, i);
         if (!bond->targets[i].leaves) {
-            recipient->possible |= (uint8_t)(1U << bond->targets[i].marked);
+            recipient->possible |= (uint8_t)(1U << bond->targets[i].note);
             recipient->attempts_high++;
             recipient->due_ms = 0;
         } else if (recipient->state == RECIPIENT_WAITING) {

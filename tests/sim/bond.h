@@ -15,8 +15,8 @@ enum bond_state { BOND_PENDING, BOND_KEPT, BOND_FAILED, BOND_OPEN, BOND_NEITHER,
 
 struct bond_target {
     uint32_t index;
-    bool leaves; /* done or expired; else deferred */
-    bool marked; /* of the deferred */
+    bool leaves;  /* done or expired */
+    uint8_t note; /* enum recipient_note, of those that stay */
 };
 
 struct oracle_bond {
@@ -42,7 +42,7 @@ void bond_durable(struct oracle *oracle, uint32_t bond);
 
 /* For the oracle: what is handed out, and what happens to all of them. */
 void bonds_companion_seen(struct oracle *oracle, uint64_t companion);
-void bonds_recipient_seen(struct oracle *oracle, uint64_t message, const struct queue_target *target);
+void bonds_recipient_seen(struct oracle *oracle, uint64_t message, uint32_t index, enum recipient_note note);
 void bonds_crashed(struct oracle *oracle);
 void bonds_drained(const struct oracle *oracle);
 void bonds_deinit(struct oracle *oracle);

@@ -234,6 +234,10 @@ static enum queue_outcome draw_outcome(struct world *world, const struct sim_del
         return QUEUE_DONE;
     if (random_percent(&world->random, world->plan.retry_percent))
         return QUEUE_RETRY;
+    if (random_percent(&world->random, world->plan.owe_percent))
+        return QUEUE_OWED;
+    if (out->delivery->is_owed)
+        return QUEUE_DONE;
     return random_percent(&world->random, world->plan.defer_percent) ? QUEUE_DEFER : QUEUE_DONE;
 }
 

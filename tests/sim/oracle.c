@@ -47,7 +47,7 @@ struct oracle_message *oracle_add(struct oracle *oracle, uint32_t recipient_coun
     if (message->recipients == NULL)
         abort();
     for (uint32_t i = 0; i < recipient_count; i++)
-        message->recipients[i].possible = 1;
+        message->recipients[i].possible = 1U << NOTE_NONE;
     return message;
 }
 
@@ -195,23 +195,38 @@ static void check_return(struct oracle *oracle, const struct oracle_message *mes
     oracle->duplicates++;
 }
 
-static void check_mark(struct oracle *oracle, const struct oracle_message *message,
-                       const struct queue_target *target)
+enum recipient_note oracle_note(const struct queue_delivery *delivery, const struct queue_target *target)
 {
+    bool is_owed = target->outcome == QUEUE_RETRY ? delivery->is_owed : target->outcome == QUEUE_OWED;
+    return is_owed ? NOTE_OWED : target->marked ? NOTE_MARKED : NOTE_NONE;
+}
+
+bool oracle_is_news(const struct oracle_message *message, const struct queue_delivery *delivery,
+                    const struct queue_target *target)
+{
+    return target->outcome != QUEUE_RETRY ||
+           oracle_note(delivery, target) != message->recipients[target->index].note;
+}
+
+static void check_note(struct oracle *oracle, const struct oracle_message *message,
+                       const struct queue_delivery *delivery, const struct queue_target *target)
+{
+    static const char *const names[] = {"not marked", "marked", "owed"};
     struct oracle_recipient *recipient = &message->recipients[target->index];
-    uint8_t its = (uint8_t)(1U << target->marked);
-    bool right = recipient->fresh ? recipient->possible & its : target->marked == recipient->marked;
+    enum recipient_note note = oracle_note(delivery, target);
+    uint8_t its = (uint8_t)(1U << note);
+    bool right = recipient->fresh ? recipient->possible & its : note == recipient->note;
 
     if (!right && oracle->disk->flip_count == 0)
-        violation("message %llu: recipient %u is %smarked", (unsigned long long)message->number,
-                  target->index, target->marked ? "" : "not ");
+        violation("message %llu: recipient %u is %s", (unsigned long long)message->number, target->index,
+                  names[note]);
     if (recipient->fresh)
         recipient->possible = its;
-    recipient->marked = target->marked;
+    recipient->note = note;
 }
 
 static void check_target(struct oracle *oracle, struct oracle_message *message,
-                         const struct queue_target *target)
+                         const struct queue_delivery *delivery, const struct queue_target *target)
 {
     char address[QUEUE_ADDRESS_MAX];
     unsigned long long number = message->number;
@@ -230,8 +245,8 @@ static void check_target(struct oracle *oracle, struct oracle_message *message,
     if (recipient->due_ms > oracle->tick_ms && oracle->disk->flip_count == 0)
         violation("message %llu: recipient %u handed out %lld ms too early", number, target->index,
                   (long long)(recipient->due_ms - oracle->tick_ms));
-    check_mark(oracle, message, target);
-    bonds_recipient_seen(oracle, message->number, target);
+    check_note(oracle, message, delivery, target);
+    bonds_recipient_seen(oracle, message->number, target->index, recipient->note);
     recipient->state = RECIPIENT_OUT;
     recipient->fresh = false;
 }
@@ -255,15 +270,17 @@ struct oracle_message *oracle_taken(struct oracle *oracle, const struct queue_de
     check_message(oracle, message, delivery);
     message->returned = nobody_waits(message);
     for (uint32_t i = 0; i < delivery->target_count; i++) {
-        check_target(oracle, message, &delivery->targets[i]);
+        check_target(oracle, message, delivery, &delivery->targets[i]);
         const struct oracle_recipient *recipient = &message->recipients[delivery->targets[i].index];
         low = recipient->attempts_low < low ? recipient->attempts_low : low;
         high = recipient->attempts_high > high ? recipient->attempts_high : high;
     }
-    /* Recipients that travelled apart, and after a restart travel together, share the higher count. */
+    /* Recipients that travelled apart, and after a restart travel together, share the higher count. So do
+     * those that are owed with others of their entry, which go before them. */
     bool flipped = oracle->disk->flip_count > 0 || oracle->recut;
+    bool shared = oracle->recut || delivery->is_owed;
     if ((delivery->attempt < low + 1 && !flipped) ||
-        (delivery->attempt > high + 1 + oracle->failed_reads && !oracle->recut) || delivery->attempt == 0)
+        (delivery->attempt > high + 1 + oracle->failed_reads && !shared) || delivery->attempt == 0)
         violation("message %llu: attempt %u, should be %u to %u", (unsigned long long)message->number,
                   delivery->attempt, low + 1, high + 1 + oracle->failed_reads);
     return message;
@@ -278,7 +295,7 @@ uint64_t oracle_records(const struct oracle_message *message, const struct queue
     for (uint32_t i = 0; i < delivery->target_count; i++) {
         const struct queue_target *target = &delivery->targets[i];
         uint16_t its_lane = message->recipients[target->index].lane;
-        if (target->outcome == QUEUE_RETRY)
+        if (!oracle_is_news(message, delivery, target))
             continue;
         runs += target->index != index + 1 || its_lane != lane;
         index = target->index;
@@ -302,6 +319,7 @@ static void settle_one(struct oracle_recipient *recipient, const struct queue_de
         recipient->state = RECIPIENT_SETTLED;
         break;
     case QUEUE_DEFER:
+    case QUEUE_OWED:
         recipient->state = RECIPIENT_WAITING;
         recipient->due_ms = delivery->due_ms;
         recipient->attempts_low++;
@@ -324,15 +342,19 @@ void oracle_settled(struct oracle *oracle, struct oracle_message *message,
         const struct queue_target *target = &delivery->targets[i];
         struct oracle_recipient *recipient = &message->recipients[target->index];
         assert(recipient->state == RECIPIENT_OUT);
-        if (target->outcome == QUEUE_DEFER) {
-            uint8_t before = durable(oracle, recipient->mark) ? 1U << recipient->marked : recipient->possible;
-            recipient->possible = (uint8_t)(before | 1U << target->marked);
-            recipient->marked = target->marked;
+        bool leaves = target->outcome == QUEUE_DONE || target->outcome == QUEUE_EXPIRED;
+        bool is_news = oracle_is_news(message, delivery, target);
+        if (is_news && !leaves) {
+            uint8_t before = durable(oracle, recipient->mark) ? 1U << recipient->note : recipient->possible;
+            recipient->note = oracle_note(delivery, target);
+            recipient->possible = (uint8_t)(before | 1U << recipient->note);
         }
         settle_one(recipient, delivery, target->outcome);
-        if (target->outcome != QUEUE_RETRY)
+        if (is_news)
             recipient->mark = mark;
-        deferred |= target->outcome == QUEUE_DEFER;
+        deferred |= target->outcome == QUEUE_DEFER || target->outcome == QUEUE_OWED;
+        if (target->outcome == QUEUE_EXPIRED && delivery->is_owed)
+            violation("message %llu: recipient %u was delivered, and expired", number, target->index);
         if (target->outcome == QUEUE_EXPIRED && now_ms - message->arrival_ms + delay_max_ms < age_max_ms)
             violation("message %llu: recipient %u expired after only %lld ms", number, target->index,
                       (long long)(now_ms - message->arrival_ms));
@@ -395,7 +417,7 @@ static void crash_recipient(struct oracle *oracle, struct oracle_recipient *reci
         break;
     }
     if (known && !recipient->fresh)
-        recipient->possible = (uint8_t)(1U << recipient->marked);
+        recipient->possible = (uint8_t)(1U << recipient->note);
     recipient->fresh = true;
     if (known)
         recipient->attempts_durable = recipient->attempts_low;

@@ -33,6 +33,13 @@ enum recipient_state {
     RECIPIENT_BOUND,   /* there unless the messages of its bond are */
 };
 
+/* What comes back with a recipient that waits. */
+enum recipient_note {
+    NOTE_NONE,
+    NOTE_MARKED, /* the deliverer's bit */
+    NOTE_OWED,   /* it was delivered, and is to be told of */
+};
+
 /* When something was recorded: enough to tell later whether it must have reached the disk. */
 struct oracle_mark {
     uint64_t write; /* number of writes begun before; the record is in the next batch. UINT64_MAX: only
@@ -49,9 +56,9 @@ struct oracle_recipient {
     uint32_t attempts_durable; /* at least, after a crash */
     int64_t due_ms;            /* not before; 0: any time */
     struct oracle_mark mark;   /* of the last outcome */
-    bool marked;               /* the deliverer's bit, as it was last settled or handed out */
-    bool fresh;                /* not handed out since the power went: `marked` is a guess */
-    uint8_t possible;          /* bit 0, bit 1: after a crash it may be false, true */
+    uint8_t note;              /* enum recipient_note, as it was last settled or handed out */
+    bool fresh;                /* not handed out since the power went: `note` is a guess */
+    uint8_t possible;          /* bit n: after a crash the note may be n */
 };
 
 struct oracle_message {
@@ -117,6 +124,13 @@ struct oracle_message *oracle_taken(struct oracle *oracle, const struct queue_de
 void oracle_settled(struct oracle *oracle, struct oracle_message *message,
                     const struct queue_delivery *delivery, int64_t now_ms, int64_t delay_max_ms,
                     int64_t age_max_ms, bool recorded);
+
+/* The recipient's note as the delivery has it; as it has been settled, if it stays. */
+enum recipient_note oracle_note(const struct queue_delivery *delivery, const struct queue_target *target);
+
+/* Whether anything of it is recorded: an outcome, or another mark. Before oracle_settled. */
+bool oracle_is_news(const struct oracle_message *message, const struct queue_delivery *delivery,
+                    const struct queue_target *target);
 
 /* Outcome records that a settled delivery makes at most: one for each run of recipients of one lane. */
 uint64_t oracle_records(const struct oracle_message *message, const struct queue_delivery *delivery);

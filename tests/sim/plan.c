@@ -48,6 +48,7 @@ static void draw_traffic(struct plan *plan, struct random *random)
     plan->take_percent = (uint32_t)random_between(random, 5, 100);
     plan->defer_percent = random_one_in(random, 3) ? 0 : (uint32_t)random_between(random, 1, 90);
     plan->retry_percent = random_one_in(random, 2) ? 0 : (uint32_t)random_between(random, 1, 30);
+    plan->owe_percent = random_one_in(random, 2) ? 0 : (uint32_t)random_between(random, 1, 40);
     plan->abort_percent = random_one_in(random, 2) ? 0 : (uint32_t)random_between(random, 1, 40);
     plan->many_percent = random_one_in(random, 2) ? 0 : (uint32_t)random_between(random, 1, 20);
     plan->place_percent = random_one_in(random, 3) ? 0 : (uint32_t)random_between(random, 1, 100);

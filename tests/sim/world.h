@@ -34,6 +34,7 @@ struct plan {
     uint32_t take_percent;
     uint32_t defer_percent; /* of the outcomes */
     uint32_t retry_percent;
+    uint32_t owe_percent;
     uint32_t abort_percent; /* of the drafts */
     uint32_t many_percent;  /* messages with many recipients */
     uint32_t place_percent; /* content that is received in place */

@@ -14,7 +14,7 @@ struct settling {
     int error;
 };
 
-/* What could not be settled is given back as not attempted. */
+/* What could not be settled is given back as not attempted, and not marked. */
 static void settled(void *context, struct queue_delivery *delivery, int error)
 {
     struct settling *settling = context;
@@ -22,8 +22,10 @@ static void settled(void *context, struct queue_delivery *delivery, int error)
     assert_false(settling->called);
     settling->called = true;
     settling->error = error;
-    for (uint32_t i = 0; error && i < delivery->target_count; i++)
+    for (uint32_t i = 0; error && i < delivery->target_count; i++) {
         delivery->targets[i].outcome = QUEUE_RETRY;
+        delivery->targets[i].marked = false;
+    }
     if (error)
         queue_settle(delivery, stage_now_ms(settling->stage));
     queue_release(delivery);
@@ -73,7 +75,7 @@ static const struct stage_recipient three[] = {{"1@a", "a"}, {"2@a", "a"}, {"3@a
 
 /* --- Marks --- */
 
-static void a_mark_comes_back_with_the_deferred(void **state)
+static void a_mark_comes_back_with_the_deferred_and_the_untried(void **state)
 {
     struct stage stage;
     stage_begin(&stage);
@@ -85,7 +87,7 @@ static void a_mark_comes_back_with_the_deferred(void **state)
         assert_false(out->targets[i].marked);
     out->targets[1].marked = true;
     out->targets[2].marked = true;
-    out->targets[2].outcome = QUEUE_RETRY; /* not attempted: its mark is forgotten */
+    out->targets[2].outcome = QUEUE_RETRY;
     settle(&stage, out);
     stage_wait(&stage, 10000);
 
@@ -93,12 +95,13 @@ static void a_mark_comes_back_with_the_deferred(void **state)
     assert_int_equal(out->target_count, 3);
     assert_false(out->targets[0].marked);
     assert_true(out->targets[1].marked);
-    assert_false(out->targets[2].marked);
-    out->targets[1].marked = false;
+    assert_true(out->targets[2].marked);
+    out->targets[2].marked = false;
     settle(&stage, out);
 
     out = take(&stage, QUEUE_DEFER);
     assert_true(out->targets[1].marked);
+    assert_false(out->targets[2].marked);
     out->targets[1].marked = false;
     out->targets[0].outcome = QUEUE_DONE;
     settle(&stage, out);
@@ -109,6 +112,40 @@ static void a_mark_comes_back_with_the_deferred(void **state)
     assert_false(out->targets[1].marked);
     settle(&stage, out);
     stage_end(&stage);
+}
+
+/* No attempt counts, its place is the first, and the mark is on disk, with a message about it or without. */
+static void what_was_not_tried_can_be_marked(void **state)
+{
+    for (uint32_t together = 0; together < 2; together++) {
+        struct settling settling;
+        struct stage stage;
+        stage_begin(&stage);
+        stage_open(&stage);
+        uint64_t id = stage_send(&stage, 1, 100, three, 3);
+        stage_send_one(&stage, 2, 100, "4@a", "a");
+        struct queue_delivery *out = take(&stage, QUEUE_RETRY);
+        out->targets[1].marked = true;
+        if (together)
+            assert_int_equal(settle_with(&stage, out, 4, &settling), 0);
+        else
+            settle(&stage, out);
+        stage_rest(&stage);
+        for (uint32_t life = 0; life < 2; life++) {
+            out = take(&stage, QUEUE_RETRY);
+            assert_int_equal(out->id, id);
+            if (life == 0)
+                stage_settle(&stage, stage_take(&stage, "a", 64, NULL), QUEUE_DONE); /* that behind it */
+            assert_int_equal(out->attempt, 1);
+            for (uint32_t i = 0; i < 3; i++)
+                assert_int_equal(out->targets[i].marked, i == 1);
+            settle(&stage, out);
+            stage_rest(&stage);
+            stage_crash(&stage);
+            assert_int_equal(stage.recovery.messages, 1 + together);
+        }
+        stage_end(&stage);
+    }
 }
 
 static void marks_survive_a_power_cut_and_another_cutting_of_entries(void **state)
@@ -549,7 +586,8 @@ static void the_longest_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_mark_comes_back_with_the_deferred),
+        cmocka_unit_test(a_mark_comes_back_with_the_deferred_and_the_untried),
+        cmocka_unit_test(what_was_not_tried_can_be_marked),
         cmocka_unit_test(marks_survive_a_power_cut_and_another_cutting_of_entries),
         cmocka_unit_test(a_mark_is_copied_forward),
         cmocka_unit_test(judged_before_it_is_settled),
