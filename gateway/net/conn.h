@@ -207,6 +207,16 @@ size_t conn_pending_bytes(const struct conn *conn);
  */
 uint64_t conn_acked_bytes(const struct conn *conn);
 
+/* How far the other machine has come with what the kernel was given. */
+struct conn_taken {
+    uint64_t acked_bytes;   /* as conn_acked_bytes says it */
+    uint32_t since_sent_ms; /* since octets last left, be it for the second time; 0: unknown */
+    bool is_all;            /* nothing is queued, here or in the kernel, that it has not acknowledged */
+};
+
+/* One system call. Of a Unix socket nobody knows more than what the kernel has taken. */
+struct conn_taken conn_taken(const struct conn *conn);
+
 /* Moves or sets the one timeout of the connection; cheap enough for every command. */
 void conn_set_timeout(struct conn *conn, uint64_t ms);
 void conn_clear_timeout(struct conn *conn);

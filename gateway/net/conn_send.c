@@ -72,14 +72,32 @@ size_t conn_pending_bytes(const struct conn *conn)
     return conn->output.bytes + (conn->tls != NULL ? conn->tls->plain.bytes : 0);
 }
 
+/* False where there is no such thing, as for a Unix socket. */
+static bool conn_tcp_info(const struct conn *conn, struct tcp_info *info)
+{
+    socklen_t size = sizeof(*info);
+    *info = (struct tcp_info){0};
+    return conn->fd >= 0 && getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, info, &size) == 0 &&
+           size >= offsetof(struct tcp_info, tcpi_notsent_bytes) + sizeof(info->tcpi_notsent_bytes);
+}
+
 uint64_t conn_acked_bytes(const struct conn *conn)
 {
-    struct tcp_info info = {0};
-    socklen_t size = sizeof(info);
-    if (conn->fd < 0 || getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
-        size < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked))
-        return UINT64_MAX;
-    return info.tcpi_bytes_acked;
+    struct tcp_info info;
+    return conn_tcp_info(conn, &info) ? info.tcpi_bytes_acked : UINT64_MAX;
+}
+
+struct conn_taken conn_taken(const struct conn *conn)
+{
+    bool is_empty = conn_pending_bytes(conn) == 0;
+    struct tcp_info info;
+    if (!conn_tcp_info(conn, &info))
+        return (struct conn_taken){.acked_bytes = UINT64_MAX, .is_all = is_empty};
+    return (struct conn_taken){
+        .acked_bytes = info.tcpi_bytes_acked,
+        .since_sent_ms = info.tcpi_last_data_sent,
+        .is_all = is_empty && info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0,
+    };
 }
 
 /*

@@ -264,6 +264,16 @@ static void loop_run_hooks(struct loop *loop)
     }
 }
 
+static void loop_run_late(struct loop *loop)
+{
+    list_each(link, &loop->hooks)
+    {
+        struct loop_hook *hook = list_entry(link, struct loop_hook, link);
+        if (hook->late != NULL)
+            hook->late(hook);
+    }
+}
+
 static bool loop_drain_mailboxes(struct loop *loop)
 {
     return loop->wake_fn != NULL && loop->wake_fn(loop->wake_ctx);
@@ -354,6 +364,7 @@ void loop_turn(struct loop *loop, uint64_t max_wait_us)
     loop_run_hooks(loop);
     conn_flush_all(loop);
     conn_feed_starved(loop, buffers_replenish(&loop->buffers));
+    loop_run_late(loop);
 
     uint64_t wait_us = loop_wait_us(loop, max_wait_us);
     if (wait_us > 0 && !loop_fall_asleep(loop))

@@ -29,10 +29,13 @@ struct completion {
     void (*fn)(struct completion *completion, int32_t result, uint32_t flags);
 };
 
-/* Work for every turn, after all callbacks of the turn. Embedded in its owner's struct; never removed. */
+/* Work for every turn, after the callbacks of the turn. Embedded in its owner's struct; never removed.
+ * Connections are flushed behind the hooks, and their callbacks may then note further work: `late`, which is
+ * called last and only looks, asks for another turn by loop_wake_within. NULL: none. */
 struct loop_hook {
     struct list link;
     void (*fn)(struct loop_hook *hook);
+    void (*late)(struct loop_hook *hook);
 };
 
 struct loop_options {

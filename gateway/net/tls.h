@@ -114,6 +114,9 @@ int tls_client_new(const struct tls_client_options *options, struct tls_client *
 /* Gives up the caller's reference. NULL is fine. Any thread. */
 void tls_client_free(struct tls_client *client);
 
+/* Whether they go by the same rules: the contents of the files are compared, not their names. */
+bool tls_client_equals(const struct tls_client *a, const struct tls_client *b);
+
 struct ssl_session_st; /* BoringSSL's SSL_SESSION */
 
 /*

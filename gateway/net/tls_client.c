@@ -181,6 +181,11 @@ void tls_client_free(struct tls_client *client)
     free(client);
 }
 
+bool tls_client_equals(const struct tls_client *a, const struct tls_client *b)
+{
+    return a == b || memcmp(a->digest, b->digest, sizeof(a->digest)) == 0;
+}
+
 const uint8_t *tls_client_digest(const struct tls_client *client)
 {
     return client->digest;

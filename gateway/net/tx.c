@@ -149,6 +149,15 @@ static void tx_message_init(struct msghdr *message, struct iovec *pieces, size_t
     *message = (struct msghdr){.msg_iov = pieces, .msg_iovlen = count};
 }
 
+/* How many of the block's pieces, from its first, fit into what one send may hold; *size counts them in. */
+static size_t tx_fitting(const struct tx_block *block, size_t most, size_t *size)
+{
+    size_t count = 0;
+    while (block->first + count < block->count && count < most && *size < TX_GATHER_BYTES)
+        *size += block->pieces[block->first + count++].iov_len;
+    return count;
+}
+
 /* Several blocks: their pieces are listed in a block of their own. NULL without memory. */
 static struct msghdr *tx_gather(struct tx_pool *pool, struct tx_queue *queue)
 {
@@ -158,13 +167,14 @@ static struct msghdr *tx_gather(struct tx_pool *pool, struct tx_queue *queue)
         return NULL;
     struct tx_gather *gather = (struct tx_gather *)(void *)queue->gather;
     size_t count = 0;
+    size_t size = 0;
     for (struct tx_block *block = queue->first; block != NULL; block = block->next) {
-        size_t pieces = (size_t)(block->count - block->first);
-        if (count + pieces > TX_GATHER_MAX)
+        size_t pieces = tx_fitting(block, TX_GATHER_MAX - count, &size);
+        if (pieces == 0)
             break;
         memcpy(gather->pieces + count, block->pieces + block->first, pieces * sizeof(struct iovec));
         count += pieces;
-        block->sealed = block->count;
+        block->sealed = (uint16_t)(block->first + pieces);
     }
     assert(count > 0);
     tx_message_init(&gather->message, gather->pieces, count);
@@ -183,10 +193,11 @@ void tx_prepare(struct tx_pool *pool, struct tx_queue *queue, struct io_uring_sq
             return;
         }
     }
-    size_t count = (size_t)(block->count - block->first);
+    size_t size_all = 0;
+    size_t count = tx_fitting(block, TX_BLOCK_PIECES, &size_all);
     struct iovec *pieces = &block->pieces[block->first];
     assert(count > 0);
-    block->sealed = block->count;
+    block->sealed = (uint16_t)(block->first + count);
     if (count == 1) {
         size_t size = pieces->iov_len < TX_SEND_MAX ? pieces->iov_len : TX_SEND_MAX;
         io_uring_prep_send(sqe, fd, pieces->iov_base, size, flags);

@@ -18,10 +18,12 @@
 
 #define TX_BLOCK_SIZE   2048
 #define TX_BLOCK_PIECES 24
-#define TX_GATHER_MAX   120  /* pieces in one send */
-#define TX_COPY_MAX     256  /* static bytes up to this are copied: one piece is cheaper than two */
-#define TX_FREE_MAX     1024 /* blocks that a pool keeps */
-#define TX_SEND_MAX     ((size_t)1 << 30) /* bytes in one send; the result has 31 bits */
+#define TX_GATHER_MAX   120 /* pieces in one send */
+#define TX_GATHER_BYTES                                                                                      \
+    ((size_t)1 << 20)                 /* and beyond so many bytes none: each send's end is a sign of life */
+#define TX_COPY_MAX 256               /* static bytes up to this are copied: one piece is cheaper than two */
+#define TX_FREE_MAX 1024              /* blocks that a pool keeps */
+#define TX_SEND_MAX ((size_t)1 << 30) /* bytes in one send; the result has 31 bits */
 
 /* Bytes that are sent where they lie; `release` is called exactly once when they are needed no more. */
 struct conn_ref {

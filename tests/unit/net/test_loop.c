@@ -108,6 +108,10 @@ static void ask_for_wake(struct loop_hook *hook)
     loop_wake_within(list_entry(hook, struct asking, hook)->loop, 2000);
 }
 
+static void count_nothing(struct loop_hook *hook)
+{
+}
+
 static void a_hook_shortens_the_wait(void **state)
 {
     struct asking asking = {.hook.fn = ask_for_wake, .loop = *state};
@@ -116,6 +120,18 @@ static void a_hook_shortens_the_wait(void **state)
     loop_turn(*state, UINT64_MAX);
     uint64_t took_us = net_test_now_us() - before_us;
     assert_in_range(took_us, 2000, 2000000);
+}
+
+/* Hooks have run when connections are flushed: what comes up then must not wait for the next event. */
+static void a_late_look_shortens_the_wait(void **state)
+{
+    struct asking asking = {.loop = *state};
+    asking.hook.fn = count_nothing;
+    asking.hook.late = ask_for_wake;
+    loop_add_hook(*state, &asking.hook);
+    uint64_t before_us = net_test_now_us();
+    loop_turn(*state, UINT64_MAX);
+    assert_in_range(net_test_now_us() - before_us, 2000, 2000000);
 }
 
 static void cancel_brings_the_operation_home(void **state)
@@ -163,6 +179,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hooks_run_once_a_turn, net_test_setup, net_test_teardown),
         cmocka_unit_test_setup_teardown(wake_within_bounds_the_wait_of_one_turn, net_test_setup,
                                         net_test_teardown),
+        cmocka_unit_test_setup_teardown(a_late_look_shortens_the_wait, net_test_setup, net_test_teardown),
         cmocka_unit_test_setup_teardown(a_hook_shortens_the_wait, net_test_setup, net_test_teardown),
         cmocka_unit_test_setup_teardown(cancel_brings_the_operation_home, net_test_setup, net_test_teardown),
         cmocka_unit_test_setup_teardown(stop_from_another_thread_ends_an_idle_loop, net_test_setup,
