@@ -104,6 +104,7 @@ struct config_limits {
     uint32_t recipients_per_connection;
     uint32_t recipients_per_message; /* in one transaction; at least 1 */
     enum config_security tls;        /* UNSET: not said */
+    bool has_list;                   /* it covers a list of hosts that a route of the file names */
 };
 
 struct destination;
@@ -152,6 +153,7 @@ enum config_rule {
     CONFIG_RULE_LOGIN_RATE,     /* "login-rate" */
     CONFIG_RULE_RECIPIENT_LIST, /* "recipient-list" */
     CONFIG_RULE_AUTH_SENDER,    /* "auth-sender" */
+    CONFIG_RULE_NULL_MX_SENDER, /* "null-mx-sender" */
     CONFIG_RULE_COUNT
 };
 
@@ -210,7 +212,8 @@ struct config {
     struct config_rate rates[CONFIG_RATE_COUNT];
 
     struct {
-        uint32_t dry_run; /* 1 << enum config_rule, or'ed: rules that are only logged and counted */
+        uint32_t dry_run;           /* 1 << enum config_rule, or'ed: rules that are only logged and counted */
+        bool reject_null_mx_sender; /* the DNS is asked about the domains of strangers (RFC 7505 §4.2) */
     } admission;
 
     struct {
@@ -318,8 +321,9 @@ const char *config_rule_name(enum config_rule rule) __attribute__((returns_nonnu
 bool config_relay_domain(const struct config *config, const char *domain, size_t size);
 
 /* The limits of a site: the section that is named as the site is; else the longest that covers every one of
-   its hosts; else "default". Names in lower case, as those of a struct destination and of the DNS's keys are;
-   a socket's by its path. Never NULL. Constant time for a number of labels and hosts; any thread. */
+   its hosts, of MX hosts those that are tried first; else "default". Names in lower case, as those of a
+   struct destination and of the DNS's keys are; a socket's by its path. Never NULL. Constant time for a
+   number of labels and hosts; any thread. */
 const struct config_limits *config_limits_find(const struct config *config, const char *site_name,
                                                const char *const *hosts, size_t host_count)
     __attribute__((returns_nonnull));

@@ -58,6 +58,7 @@ static const struct word {
     {KIND_RULES, "login-rate", 1 << CONFIG_RULE_LOGIN_RATE},
     {KIND_RULES, "recipient-list", 1 << CONFIG_RULE_RECIPIENT_LIST},
     {KIND_RULES, "auth-sender", 1 << CONFIG_RULE_AUTH_SENDER},
+    {KIND_RULES, "null-mx-sender", 1 << CONFIG_RULE_NULL_MX_SENDER},
 };
 
 enum { WORD_COUNT = sizeof(words) / sizeof(words[0]) };

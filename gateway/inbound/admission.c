@@ -254,6 +254,16 @@ enum reply_id admission_mail(struct session *session, const struct smtp_command 
     return refusal != REPLY_NONE ? refusal : judge_queue(session);
 }
 
+bool admission_asks_about_sender(struct session *session)
+{
+    return config_of(session)->admission.reject_null_mx_sender && !admission_may_relay(session);
+}
+
+enum reply_id admission_null_mx_sender(struct session *session)
+{
+    return refuse_by(session, CONFIG_RULE_NULL_MX_SENDER, REPLY_NULL_MX_SENDER);
+}
+
 /* --- RCPT --- */
 
 /* RFC 5321 §4.5.1: the postmaster of each domain that is ours hears whoever writes; <postmaster> without a
@@ -307,10 +317,10 @@ static enum reply_id judge_listed(struct session *session, const struct smtp_pat
 }
 
 enum reply_id admission_recipient(struct session *session, const struct smtp_path *path,
-                                  struct smtp_slice key, struct smtp_slice sender)
+                                  struct smtp_slice key, struct smtp_slice sender, struct route_found *route)
 {
     const struct config *config = config_of(session);
-    struct route_found route;
+    struct route_found found;
     const bool is_postmaster = is_our_postmaster(session, path, key);
     if (!is_postmaster && !admission_may_relay(session) && !config_relay_domain(config, key.data, key.size))
         return REPLY_RELAYING_DENIED;
@@ -319,9 +329,10 @@ enum reply_id admission_recipient(struct session *session, const struct smtp_pat
         refusal = judge_listed(session, path, key);
     if (refusal != REPLY_NONE)
         return refusal;
-    if (!routes_find(&session_policy(session)->routes, key.data, key.size, sender.data, sender.size, &route))
+    if (!routes_find(&session_policy(session)->routes, key.data, key.size, sender.data, sender.size, &found))
         return REPLY_NO_ROUTE;
     if (session->transaction.recipient_count >= session_listener(session)->max_recipients)
         return REPLY_TOO_MANY_RECIPIENTS;
+    *route = found;
     return REPLY_NONE;
 }

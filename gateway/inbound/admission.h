@@ -5,9 +5,10 @@
  * order. Private to gateway/inbound; belongs to the worker's thread.
  *
  *     on connecting   limits.connections (inbound_accept), client-rate, network-rate, early-talker
- *     MAIL            a login where the listener demands one, messages a minute, auth-sender, SIZE, the queue
+ *     MAIL            a login where the listener demands one, messages a minute, auth-sender, SIZE, the
+ *                     queue, null-mx-sender (when the DNS has answered)
  *     RCPT            the postmaster of our own domains may always be written to; relaying, recipients a
- *                     minute, recipient-list, a route, max_recipients
+ *                     minute, recipient-list, a route, max_recipients, a route that is an `error:`
  *
  * The first rule that refuses decides. Each answers with the reply to give, REPLY_NONE when nothing stands
  * against it. A rule that admission.dry_run names is logged instead. Whether a client may relay is never only
@@ -21,6 +22,7 @@
 #include "gateway/inbound/reply.h"
 #include "proto/command.h"
 
+struct route_found;
 struct session;
 
 /* Counts the connection; again after a proxy has named the client. */
@@ -45,10 +47,16 @@ void admission_logged_out(struct session *session);
 
 enum reply_id admission_mail(struct session *session, const struct smtp_command *command);
 
+/* Whether the DNS is to be asked if the sender's domain takes mail: not for those who may relay. */
+bool admission_asks_about_sender(struct session *session);
+
+/* It has said that the domain takes none. */
+enum reply_id admission_null_mx_sender(struct session *session);
+
 /* `key` and `sender` are the recipient's and the sender's domain as they are routed; the latter may be empty.
- */
+ * `route` is where the mail would go, and may still be one that refuses it; see route_refusal.h. */
 enum reply_id admission_recipient(struct session *session, const struct smtp_path *path,
-                                  struct smtp_slice key, struct smtp_slice sender);
+                                  struct smtp_slice key, struct smtp_slice sender, struct route_found *route);
 
 /* A command was refused; after too many in a minute session->is_over_limit is set. */
 void admission_error(struct session *session);

@@ -10,6 +10,8 @@
 #include "gateway/inbound/hello.h"
 #include "gateway/inbound/origin.h"
 #include "gateway/inbound/policy.h"
+#include "gateway/inbound/route_refusal.h"
+#include "gateway/inbound/sender_check.h"
 #include "gateway/inbound/session.h"
 #include "gateway/message/recipient.h"
 #include "gateway/net/tls.h"
@@ -109,6 +111,8 @@ static void run_mail(struct session *session, const struct smtp_command *command
         session_refuse_sender(session, refusal, sender);
         return;
     }
+    if (sender_check_begin(session, command->path.domain))
+        return;
     session_enter(session, SESSION_MAIL);
     session_reply(session, REPLY_SENDER_OK);
 }
@@ -148,14 +152,21 @@ static bool is_ascii(struct smtp_slice text)
 }
 
 static enum reply_id judge_recipient(struct session *session, const struct smtp_command *command,
-                                     struct smtp_slice key, struct smtp_slice sender)
+                                     struct smtp_slice key, struct smtp_slice sender,
+                                     struct route_found *route)
 {
     const bool is_utf8 = command->path.is_utf8 || !is_ascii(command->orcpt);
     if (is_utf8 && !session->transaction.is_smtputf8)
         return REPLY_NEEDS_SMTPUTF8;
     if (key.size == 0)
         return REPLY_BAD_DOMAIN;
-    return admission_recipient(session, &command->path, key, sender);
+    return admission_recipient(session, &command->path, key, sender, route);
+}
+
+static void count_refused_recipient(struct session *session)
+{
+    session->transaction.refused_count++;
+    COUNTER_ADD(session->inbound->options.counters, recipients_refused, 1);
 }
 
 static void run_rcpt(struct session *session, const struct smtp_command *command)
@@ -166,7 +177,13 @@ static void run_rcpt(struct session *session, const struct smtp_command *command
     char sender_text[IDNA_KEY_SIZE];
     const struct smtp_slice key = recipient_key(session, &command->path, key_text);
     const struct smtp_slice sender = sender_key(session, sender_text);
-    enum reply_id refusal = judge_recipient(session, command, key, sender);
+    struct route_found route;
+    enum reply_id refusal = judge_recipient(session, command, key, sender, &route);
+    if (refusal == REPLY_NONE && route_refuses(&route)) {
+        count_refused_recipient(session);
+        route_refuse(session, &route, command->path.text);
+        return;
+    }
     if (refusal == REPLY_NONE) {
         char lane[ROUTES_KEY_MAX];
         const size_t lane_size = routes_lane_key(&session_policy(session)->routes, key.data, key.size,
@@ -178,8 +195,7 @@ static void run_rcpt(struct session *session, const struct smtp_command *command
             refusal = error == -ENOSPC ? REPLY_TOO_MANY_RECIPIENTS : REPLY_STORAGE_FULL;
     }
     if (refusal != REPLY_NONE) {
-        transaction->refused_count++;
-        COUNTER_ADD(options->counters, recipients_refused, 1);
+        count_refused_recipient(session);
         session_refuse_recipient(session, refusal, command->path.text);
         return;
     }
@@ -344,8 +360,7 @@ static void count_bad_recipient(struct session *session, enum smtp_verb verb)
 {
     if (verb != SMTP_VERB_RCPT || (session->state != SESSION_MAIL && session->state != SESSION_RCPT))
         return;
-    session->transaction.refused_count++;
-    COUNTER_ADD(session->inbound->options.counters, recipients_refused, 1);
+    count_refused_recipient(session);
 }
 
 size_t commands_take(struct session *session, const char *bytes, size_t size)

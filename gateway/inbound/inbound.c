@@ -21,13 +21,15 @@ void inbound_init(struct inbound *inbound, const struct inbound_options *options
         inbound->options.connection_count = &inbound->own_count;
     if (inbound->options.direct_min == 0)
         inbound->options.direct_min = INBOUND_DIRECT_MIN;
+    if (inbound->options.question_ms == 0)
+        inbound->options.question_ms = INBOUND_QUESTION_MS;
     list_init(&inbound->sessions);
     list_init(&inbound->waiting);
 }
 
 void inbound_deinit(struct inbound *inbound)
 {
-    assert(inbound->session_count == 0 && inbound->check_count == 0);
+    assert(inbound->session_count == 0 && inbound->check_count == 0 && inbound->question_count == 0);
     assert(list_is_empty(&inbound->sessions) && list_is_empty(&inbound->waiting));
 }
 

@@ -37,6 +37,8 @@ enum {
     INBOUND_UNREAD_MAX = 64 * 1024,    /* octets of replies that a client may leave unread */
     INBOUND_DIRECT_MIN = 64 * 1024,    /* see inbound_options.direct_min */
     INBOUND_DRAIN_MS = 10 * 1000,      /* for open transactions to end, after inbound_drain */
+    INBOUND_QUESTION_MS = 5 * 1000,    /* so long a client waits for the DNS; then it passes for unknown */
+    INBOUND_QUESTIONS_MAX = 256,       /* with the DNS at a time; beyond, senders pass unasked */
 };
 
 /* All pointers are borrowed and outlive the inbound; the policy until inbound_set_policy names the next one.
@@ -61,6 +63,16 @@ struct inbound_options {
     /* Octets still to come of a chunk from which on they are received straight into the log's page: below,
      * the queue's write of its own costs more than the copy. 0: INBOUND_DIRECT_MIN. */
     uint32_t direct_min;
+    /*
+     * Asks the DNS whether a domain says of itself that it takes no mail (a null MX, RFC 7505): `answer` is
+     * called once, from the loop, never from inside of this call; whatever is no clear answer is false. The
+     * domain comes as idna_domain_key wrote it, zero-terminated, and is copied. False: it cannot be asked
+     * now. NULL: nobody is asked, whatever admission.reject_null_mx_sender says.
+     */
+    bool (*ask_null_mx)(void *context, const char *domain, void (*answer)(void *asker, bool is_null),
+                        void *asker);
+    void *dns_context;
+    uint32_t question_ms; /* so long a client waits for the answer; 0: INBOUND_QUESTION_MS */
 };
 
 struct inbound {
@@ -69,16 +81,18 @@ struct inbound {
     struct list waiting;  /* those that wait for room in the queue, first come first served */
     uint32_t session_count;
     uint32_t check_count;       /* passwords that are with the hasher */
+    uint32_t question_count;    /* with the DNS, of sessions that are gone among them */
     uint32_t config_number;     /* counts the snapshots that were adopted */
     _Atomic uint32_t own_count; /* stands in for a missing options.connection_count */
     uint64_t drain_deadline_us; /* 0: not draining */
     struct received_date date;
 };
 
-/* In place; the struct may not move afterwards. Only connection_count and direct_min may be missing. */
+/* In place; the struct may not move afterwards. Only connection_count, direct_min,
+ * ask_null_mx and question_ms may be missing. */
 void inbound_init(struct inbound *inbound, const struct inbound_options *options);
 
-/* Every session must have ended: inbound_session_count is 0. */
+/* Every session must have ended: inbound_session_count is 0; and every question be answered. */
 void inbound_deinit(struct inbound *inbound);
 
 /*

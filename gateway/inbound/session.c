@@ -12,6 +12,7 @@
 #include "gateway/inbound/origin.h"
 #include "gateway/inbound/policy.h"
 #include "gateway/inbound/report.h"
+#include "gateway/inbound/sender_check.h"
 #include "gateway/net/loop.h"
 #include "queue/queue.h"
 
@@ -27,13 +28,14 @@ static const uint32_t next_states[SESSION_STATE_COUNT] = {
     [SESSION_PROXY] = TO(SECURING) | TO(SILENT) | TO(GREETED) | END,
     [SESSION_SILENT] = TO(GREETED) | END,
     [SESSION_GREETED] = TO(READY) | TO(DISCARD) | TO(GREETED) | END,
-    [SESSION_READY] =
-        TO(MAIL) | TO(AUTH) | TO(CHECKING) | TO(PENALTY) | TO(SECURING) | TO(DISCARD) | TO(GREETED) | END,
+    [SESSION_READY] = TO(MAIL) | TO(ASKING) | TO(AUTH) | TO(CHECKING) | TO(PENALTY) | TO(SECURING) |
+                      TO(DISCARD) | TO(GREETED) | END,
     [SESSION_MAIL] = TO(RCPT) | TO(READY) | TO(DISCARD) | END,
     [SESSION_RCPT] = TO(CONTENT) | TO(DISCARD) | TO(READY) | END,
     [SESSION_CHUNKS] = TO(CONTENT) | TO(DISCARD) | TO(READY) | END,
     [SESSION_AUTH] = TO(READY) | TO(CHECKING) | TO(PENALTY) | END,
     [SESSION_SECURING] = TO(SILENT) | TO(GREETED) | END,
+    [SESSION_ASKING] = TO(MAIL) | TO(READY) | END,
     [SESSION_CHECKING] = TO(READY) | TO(PENALTY) | END,
     [SESSION_PENALTY] = TO(READY) | END,
     [SESSION_CONTENT] = TO(CHUNKS) | TO(STALLED) | TO(DISCARD) | TO(UNCOMMITTED) | TO(COMMITTING) | END,
@@ -88,6 +90,8 @@ static uint64_t configured_ms(const struct session *session)
         return session_listener(session)->greeting_delay_ms;
     case SESSION_SECURING:
         return config->timeouts.inbound_handshake_ms;
+    case SESSION_ASKING:
+        return session->inbound->options.question_ms;
     case SESSION_PENALTY:
         return config->auth.failure_delay_ms;
     case SESSION_GREETED:
@@ -179,6 +183,16 @@ void session_refuse_recipient(struct session *session, enum reply_id id, struct 
     refuse_in_transaction(session, id, &recipient);
 }
 
+void session_refuse_recipient_by(struct session *session, struct smtp_slice line, struct smtp_slice name,
+                                 struct smtp_slice recipient)
+{
+    const struct smtp_slice sender = transaction_sender(&session->transaction);
+    assert(session->transaction.memory != NULL && session->state != SESSION_ORPHAN);
+    report_reject(session, line, name, &sender, &recipient);
+    conn_send_copy(&session->conn, line.data, line.size);
+    admission_error(session);
+}
+
 /* The client comes no further. A TLS client would not understand what it read before the handshake. */
 void session_refuse_connection(struct session *session, enum reply_id id, bool silently)
 {
@@ -216,6 +230,7 @@ static void drop_draft(struct session *session)
 static void drop_transaction(struct session *session)
 {
     drop_draft(session);
+    sender_check_drop(session);
     session->verdict = REPLY_NONE;
     list_remove(&session->waiting_link);
     transaction_reset(&session->transaction, session->inbound->options.pool);
@@ -291,6 +306,7 @@ void session_drain(struct session *session)
 static bool is_waiting(const struct session *session)
 {
     switch (session->state) {
+    case SESSION_ASKING:
     case SESSION_CHECKING:
     case SESSION_PENALTY:
     case SESSION_STALLED:
@@ -426,6 +442,8 @@ static void on_timeout(struct conn *conn)
         session_greet(session);
     else if (session->state == SESSION_PENALTY)
         authentication_penalty_over(session);
+    else if (session->state == SESSION_ASKING)
+        sender_check_late(session);
     else if (session->state == SESSION_SECURING || session->state == SESSION_PROXY)
         session_end(session, SESSION_TIMED_OUT);
     else

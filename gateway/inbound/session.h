@@ -8,8 +8,9 @@
  *                                        ▼        AUTH                   wrong
  *     ┌────────────────────────────▶ READY ◀───▶ AUTH ──▶ CHECKING ──▶ PENALTY ──▶ READY
  *     │                                  │ MAIL            (hasher)
- *     │    RSET, HELO                    ▼
- *     ├───────────────────────────── MAIL, RCPT
+ *     │    RSET, HELO                    ├──────▶ ASKING ──▶ READY
+ *     │                                  ▼        │ (DNS)
+ *     ├───────────────────────────── MAIL, RCPT ◀─┘
  *     │                                  │ DATA, BDAT
  *     │            reply     last octet  ▼           no room
  *     ├──────────────────── DISCARD ◀─ CONTENT ◀──────────▶ STALLED
@@ -22,9 +23,9 @@
  *                                     ORPHAN ──▶ GONE ◀── ENDING ◀── any state but COMMITTING: QUIT, 421,
  * EOF, ...
  *
- * In CHECKING, PENALTY, STALLED, UNCOMMITTED and COMMITTING nothing is read: replies stay in order without a
- * queue of their own. STARTTLS leads from READY to SECURING and then to GREETED: what was said before is
- * forgotten (RFC 3207 §4.2).
+ * In ASKING, CHECKING, PENALTY, STALLED, UNCOMMITTED and COMMITTING nothing is read: replies stay in order
+ * without a queue of their own. STARTTLS leads from READY to SECURING and then to GREETED: what was said
+ * before is forgotten (RFC 3207 §4.2).
  */
 
 #include <assert.h>
@@ -53,6 +54,7 @@ enum session_state {
     SESSION_CHUNKS,      /* between two chunks of a message (RFC 3030) */
     SESSION_AUTH,        /* a line of a login is awaited (RFC 4954) */
     SESSION_SECURING,    /* a TLS handshake is under way */
+    SESSION_ASKING,      /* the DNS is asked about the sender of the transaction, which MAIL began */
     SESSION_CHECKING,    /* a password is with the hasher, which will call back */
     SESSION_PENALTY,     /* a failed login waits for its answer */
     SESSION_CONTENT,     /* content goes into the draft */
@@ -95,6 +97,7 @@ struct session_origin {
 };
 
 struct login;
+struct sender_check;
 
 struct session {
     struct conn conn; /* its end is the last use of it; commits may outlive it */
@@ -104,7 +107,8 @@ struct session {
     struct queue_draft *draft; /* CONTENT, STALLED, UNCOMMITTED, CHUNKS; ENDING: while the connection receives
                                   into it; NULL in any other state */
     struct login *login;       /* an exchange that is under way, or the name it ended with; NULL: none */
-    struct session_origin *origin; /* NULL: nothing beyond the connection is known */
+    struct sender_check *sender_check; /* ASKING; NULL in any other state */
+    struct session_origin *origin;     /* NULL: nothing beyond the connection is known */
     struct transaction transaction;
     struct content content;
     uint64_t content_end_us; /* when the last octet of the message came */
@@ -195,6 +199,11 @@ bool session_is_secure(const struct session *session);
 void session_refuse(struct session *session, enum reply_id reply);
 void session_refuse_sender(struct session *session, enum reply_id reply, struct smtp_slice sender);
 void session_refuse_recipient(struct session *session, enum reply_id reply, struct smtp_slice recipient);
+
+/* The same with a reply that is not of the table: `line` has its CRLF and is copied, `name` stands for it in
+ * the log. */
+void session_refuse_recipient_by(struct session *session, struct smtp_slice line, struct smtp_slice name,
+                                 struct smtp_slice recipient);
 
 /* The same for a connection, which ends with it; `silently`: the log alone learns why. */
 void session_refuse_connection(struct session *session, enum reply_id reply, bool silently);

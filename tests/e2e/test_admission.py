@@ -9,6 +9,7 @@ import pytest
 from lab.client import Client, Closed
 from lab.gateway import add_user
 from lab.machine import patience, wait_until
+from lab.scripted_names import ScriptedNames
 
 OURS = {"networks": ["10.99.99.99/32"], "domains": ["example.com", ".parts.example"]}
 
@@ -193,6 +194,106 @@ def test_a_rule_that_is_only_tried_refuses_nobody_and_says_whom(sluice, sink, op
     for rule in ("recipient-list", "client-rate"):
         wait_until(lambda rule=rule: gateway.events("reject", dry_run=rule), 5, f"a log line about {rule}")
     assert rcpt(gateway, "x@elsewhere.example")[1].startswith("550 5.7.1"), "relaying is never only tried"
+
+
+def test_a_route_that_refuses_is_told_at_once(sluice, sink, open_folder):
+    """Accepted and bounced, it would be a notice to a sender who may be forged."""
+    filed = open_folder / "routes"
+    replace(filed, "filed.parts.example  error:450 4.2.1 Come again tomorrow\n")
+    hop = sink()
+    gateway = sluice({"old.parts.example": "error:550 5.1.6 This address has moved", "*": hop}, relay=OURS,
+                     route_file=str(filed), retry={"schedule": ["1s"]})
+    assert rcpt(gateway, "x@old.parts.example")[1] == "550 5.1.6 This address has moved"
+    assert rcpt(gateway, "x@filed.parts.example")[1] == "450 4.2.1 Come again tomorrow"
+    assert rcpt(gateway, "x@old.elsewhere.example")[1].startswith("550 5.7.1 Relaying denied")
+    event, = gateway.wait_event("reject", reason="ROUTE_REFUSES", to="x@old.parts.example")
+    assert event["from"] == "stranger@elsewhere.example"
+
+    # Mail that was taken before the route refused it comes back to its sender as ever.
+    hop.down()
+    with Client("127.0.0.1", gateway.port) as client:
+        client.hello()
+        client.command("MAIL FROM:<>", 250)
+        client.command("RCPT TO:<x@new.parts.example>", 250)
+        client.command("DATA", 354)
+        client.send(b"Subject: x\r\n\r\n.\r\n")
+        identity = client.expect(250).split()[-1].decode()
+    replace(filed, "new.parts.example  error:550 5.1.6 Closed\n")
+    becomes(lambda: rcpt(gateway, "x@new.parts.example")[1], "550 5.1.6 Closed", "the new routes")
+    event, = gateway.wait_event("bounce", id=identity)
+    assert "550 5.1.6 Closed" in event["reply"]
+    gateway.wait_empty()
+    assert {event["id"] for event in gateway.events("accept")} == {identity}
+
+
+@pytest.fixture(name="names")
+def fixture_names():
+    one = ScriptedNames({
+        "nothing.example": [(0, "")],
+        "usual.example": [(10, "mx.usual.example")],
+        "mixed.example": [(0, ""), (10, "mx.usual.example")],
+        "implicit.example": [],
+        "broken.example": "SERVFAIL",
+        "silent.example": "silent",
+        "mute.example": "silent",
+    })
+    yield one
+    one.stop()
+
+
+def mail(gateway, sender, recipient="anna@example.com"):
+    """The replies to MAIL, RCPT and NOOP in one flight, and how long the first took."""
+    with Client("127.0.0.1", gateway.port) as client:
+        client.hello()
+        started = time.monotonic()
+        client.send(f"MAIL FROM:<{sender}>\r\nRCPT TO:<{recipient}>\r\nNOOP\r\n".encode())
+        first = client.reply()[1][-1].decode()
+        took = time.monotonic() - started
+        return [first, *(client.reply()[1][-1].decode()[:9] for _ in range(2))], took
+
+
+STRICT = {"reject_null_mx_sender": True}
+PASSED = ["250 2.1.0 Ok", "250 2.1.5", "250 2.0.0"]
+
+
+def test_a_sender_whose_domain_takes_no_mail(sluice, sink, names):
+    gateway = sluice(sink(), relay=OURS, admission=STRICT, dns={"servers": [names.address]})
+    for _ in range(2):  # asked, and remembered
+        assert mail(gateway, "a@Nothing.Example")[0] == ["550 5.7.27 Sender address has null MX", "503 5.5.1", "250 2.0.0"]
+    event = gateway.wait_event("reject", reason="NULL_MX_SENDER")[0]
+    assert event["from"] == "a@Nothing.Example"
+    for domain in ("usual", "mixed", "implicit", "broken", "missing"):
+        assert mail(gateway, f"a@{domain}.example")[0] == PASSED, domain
+        assert f"{domain}.example" in names.asked
+    before = len(names.asked)
+    assert mail(gateway, "")[0] == PASSED
+    assert mail(gateway, "a@[192.0.2.1]")[0] == PASSED
+    assert len(names.asked) == before
+
+
+def test_who_is_not_asked_about(sluice, sink, names):
+    """Our own clients send what they like; and nobody is asked about unless the operator wants it."""
+    ours = sluice(sink(), admission=STRICT, dns={"servers": [names.address]})
+    assert mail(ours, "a@nothing.example")[0] == PASSED
+    usual = sluice(sink(), relay=OURS, dns={"servers": [names.address]})
+    assert mail(usual, "a@nothing.example")[0] == PASSED
+    assert not names.asked
+
+
+def test_name_servers_that_are_silent_hold_up_nobody(sluice, sink, names):
+    gateway = sluice(sink(), relay=OURS, admission=STRICT, dns={"servers": [names.address]})
+    replies, took = mail(gateway, "a@silent.example")
+    assert replies == PASSED
+    assert 4.5 < took < patience(8), "five seconds are given to the question"
+    # A client that is gone leaves its question behind, which does not hold up the end.
+    with Client("127.0.0.1", gateway.port) as client:
+        client.hello()
+        client.send(b"MAIL FROM:<a@mute.example>\r\n")
+        wait_until(lambda: "mute.example" in names.asked, 10, "another question")
+    gateway.wait_event("disconnect", count=2)
+    started = time.monotonic()
+    gateway.stop()
+    assert time.monotonic() - started < patience(4)
 
 
 def test_who_speaks_before_the_greeting(sluice, sink):

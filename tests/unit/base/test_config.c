@@ -57,6 +57,7 @@ static void assert_admission_defaults(const struct config *config)
     assert_int_equal(config->recipients_count, 0);
     assert_int_equal(config->recipient_delimiter, 0);
     assert_int_equal(config->admission.dry_run, 0);
+    assert_false(config->admission.reject_null_mx_sender);
     assert_memory_equal(&config->rates[CONFIG_RATE_CLIENT], &client_rate, sizeof(client_rate));
     assert_memory_equal(&config->rates[CONFIG_RATE_NETWORK], &no_rate, sizeof(no_rate));
     assert_memory_equal(&config->rates[CONFIG_RATE_LOGIN], &no_rate, sizeof(no_rate));
@@ -206,7 +207,7 @@ static void the_deployed_file_shows_the_defaults(void **state)
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s", line);
     }
     fclose(file);
-    assert_int_equal(uncommented, 66);
+    assert_int_equal(uncommented, 67);
     struct config *config = load(text);
     assert_defaults(config);
     config_free(config);

@@ -87,7 +87,7 @@ static void certificates_and_logins_are_taken(void **state)
                  "  failure_delay = 0 failures_per_minute = 0 }\n"
                  "recipient_delimiter = \"+\"\n"
                  "timeouts { inbound_handshake = 100ms inbound_proxy = 1d }\n"
-                 "admission { dry_run = {early-talker, auth-sender} }\n");
+                 "admission { dry_run = {early-talker, auth-sender} reject_null_mx_sender = true }\n");
     assert_int_equal(config->tls.certificate_count, 2);
     assert_string_equal(config->tls.certificates[0], "/c1.pem");
     assert_string_equal(config->tls.certificates[1], "/c2.pem");
@@ -105,6 +105,7 @@ static void certificates_and_logins_are_taken(void **state)
     assert_int_equal(config->timeouts.inbound_handshake_ms, 100);
     assert_int_equal(config->timeouts.inbound_proxy_ms, 86400000);
     assert_int_equal(config->admission.dry_run, 1 << CONFIG_RULE_EARLY_TALKER | 1 << CONFIG_RULE_AUTH_SENDER);
+    assert_true(config->admission.reject_null_mx_sender);
     config_free(config);
 }
 
@@ -127,8 +128,9 @@ static void rates_are_taken_over_their_defaults(void **state)
 
 static void rules_have_the_names_of_the_log(void **state)
 {
-    static const char *const names[CONFIG_RULE_COUNT] = {"early-talker", "client-rate",    "network-rate",
-                                                         "login-rate",   "recipient-list", "auth-sender"};
+    static const char *const names[CONFIG_RULE_COUNT] = {"early-talker",  "client-rate",    "network-rate",
+                                                         "login-rate",    "recipient-list", "auth-sender",
+                                                         "null-mx-sender"};
     for (int rule = 0; rule < CONFIG_RULE_COUNT; rule++) {
         char text[256];
         snprintf(text, sizeof(text), LISTENER "admission { dry_run = %s }\n", names[rule]);

@@ -15,7 +15,7 @@
     "would let anyone claim any address; would be right: the addresses of your proxies, like \"192.0.2.10\""
 #define RULES                                                                                                \
     "is unknown; would be right: \"early-talker\", \"client-rate\", \"network-rate\", \"login-rate\", "      \
-    "\"recipient-list\" or \"auth-sender\"; relaying cannot be tried dry"
+    "\"recipient-list\", \"auth-sender\" or \"null-mx-sender\"; relaying cannot be tried dry"
 #define NAME                                                                                                 \
     "would be right: a name in the certificate like \"client.example.com\", or \"sha256:\" and the 64 hex "  \
     "digits of its fingerprint"

@@ -100,6 +100,25 @@ static void a_site_is_known_by_its_name_and_then_by_its_hosts(void **state)
     config_free(config);
 }
 
+/* Such a section is divided among the workers as a whole. */
+static void a_section_knows_whether_a_route_names_its_hosts(void **state)
+{
+    struct config *config =
+        load(LISTENER "site \"a.org\" { }\nsite \"10.0.0.5\" { }\nsite \"10.0.0.6:2525\" { }\n"
+                      "site \"10.0.0.7\" { }\nsite \"10.0.0.8\" { }\n"
+                      "route \"b.org\" { to = { \"smtp://10.0.0.5:26\", \"smtp://10.0.0.5:27\" } }\n"
+                      "route \"c.org\" { to = \"smtp://10.0.0.6:2525\" }\n"
+                      "route \"d.org\" { to = { \"smtp://10.0.0.9\", \"smtp://10.0.0.8\" } }\n"
+                      "route \"*\" { to = \"mx\" }\n");
+    assert_true(config->site_limits[0].has_list); /* 10.0.0.9 and 10.0.0.8 together are nobody's */
+    assert_false(config->site_limits[1].has_list);
+    assert_true(config->site_limits[2].has_list);
+    assert_true(config->site_limits[3].has_list);
+    assert_false(config->site_limits[4].has_list);
+    assert_false(config->site_limits[5].has_list);
+    config_free(config);
+}
+
 static void a_host_may_be_called_default(void **state)
 {
     struct config *config = load(LISTENER "site \"default\" { connections = 1 }\nsite \"a.org\" { }\n");
@@ -113,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_section_leaves_out_is_the_defaults),
         cmocka_unit_test(a_site_is_known_by_its_name_and_then_by_its_hosts),
+        cmocka_unit_test(a_section_knows_whether_a_route_names_its_hosts),
         cmocka_unit_test(a_host_may_be_called_default),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

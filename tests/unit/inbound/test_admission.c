@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gateway/base/destination.h"
 #include "gateway/inbound/session.h"
 
 #define STRANGER "192.0.2.7"
@@ -51,7 +52,7 @@ static void test_relaying_cannot_be_tried_dry(void **state)
     /* With every rule that can be, a stranger is still told no. */
     struct world *world =
         world_new("admission { dry_run = {\"early-talker\", \"client-rate\", \"network-rate\", "
-                  "\"login-rate\", \"recipient-list\", \"auth-sender\"} }\n");
+                  "\"login-rate\", \"recipient-list\", \"auth-sender\", \"null-mx-sender\"} }\n");
     struct client *client = sender_at(world, STRANGER);
     CONVERSE(client, "C: RCPT TO:<x@example.net>", "S: 550 5.7.1 Relaying denied");
     expect_log(world, "reason=RELAYING_DENIED from=<a@client.test> to=<x@example.net>");
@@ -156,6 +157,90 @@ static void test_lists_tried_dry(void **state)
     expect_log(world,
                "reject level=notice reply=\"550 5.1.1 No such recipient here\" reason=UNKNOWN_RECIPIENT "
                "dry_run=recipient-list client=192.0.2.7:4321");
+    leave(client);
+    world_free(world);
+}
+
+/* --- Routes that refuse --- */
+
+#define ERROR_ROUTES                                                                                         \
+    "route \"old.example.com\" { to = \"error:550 5.1.6 This address has moved\" }\n"                        \
+    "route \".later.example.com\" { to = \"error:450 come again tomorrow\" }\n"                              \
+    "route \"from:spam.test\" { to = \"error:550 5.7.1 Not from there\" }\n"                                 \
+    "route \"*\" { to = \"smtp://127.0.0.1:2526\" }\n"
+
+/* The client is told, in the route's own words; there is no notice to a sender who may be forged. */
+static void test_routes_that_refuse(void **state)
+{
+    struct world *world = world_new(ERROR_ROUTES);
+    struct client *client = sender_at(world, STRANGER);
+    CONVERSE(client, "C: RCPT TO:<x@old.example.com>", "S: 550 5.7.1 Relaying denied"); /* that comes first */
+    leave(client);
+    client = sender_at(world, NULL);
+    CONVERSE(client, "C: RCPT TO:<Bert@OLD.example.com>", "S: 550 5.1.6 This address has moved", //
+             "C: RCPT TO:<postmaster@old.example.com>", "S: 550 5.1.6 *", /* nobody is there */
+             "C: DATA", "S: 554 5.5.1 No valid recipients",               //
+             "C: RCPT TO:<x@very.later.example.com>", "S: 450 4.0.0 come again tomorrow",
+             "C: RCPT TO:<b@example.com>", "S: 250 2.1.5 Ok", "C: DATA", "S: 354 *", "C: x", "C: .",
+             "S: 250 2.0.0 *");
+    expect_log(world, "reject level=notice reply=\"550 5.1.6 This address has moved\" reason=ROUTE_REFUSES "
+                      "from=<a@client.test> to=<Bert@OLD.example.com> client=127.0.0.1");
+    assert_int_equal(world->queue.messages[0].recipient_count, 1);
+    assert_int_equal(counter_get(&world->counters, COUNTER_recipients_refused), 4);
+    leave(client);
+    /* By the sender's domain; the null reverse-path has none. */
+    client = client_new(world, NULL);
+    client_hello(client);
+    CONVERSE(client, "C: MAIL FROM:<a@spam.test>", "S: 250 *", "C: RCPT TO:<x@elsewhere.test>",
+             "S: 550 5.7.1 Not from there", "C: RCPT TO:<b@example.com>", "S: 250 *", "C: RSET", "S: 250 *",
+             "C: MAIL FROM:<>", "S: 250 *", "C: RCPT TO:<x@elsewhere.test>", "S: 250 *");
+    leave(client);
+    world_free(world);
+}
+
+static void test_lines_of_the_route_file_that_refuse(void **state)
+{
+    static char more[512];
+    const char *path = world_file("old.example.com  error:550 5.1.6 Moved, and  far\n"
+                                  ".example.com     smtp://127.0.0.1:2526\n"
+                                  "errors.test      smtp://error:2526\n");
+    snprintf(more, sizeof(more), "route_file = \"%s\"\n%s", path, ERROR_ROUTES);
+    struct world *world = world_new(more);
+    struct client *client = sender_at(world, NULL);
+    CONVERSE(client, "C: RCPT TO:<x@old.example.com>", "S: 550 5.1.6 Moved, and  far",
+             "C: RCPT TO:<x@errors.test>", "S: 250 *", "C: RCPT TO:<x@very.later.example.com>", "S: 450 *");
+    leave(client);
+    world_free(world);
+}
+
+/* RFC 5321 §3.8, RFC 7504 §3: these codes say that the connection ends. */
+static void test_routes_that_end_the_connection(void **state)
+{
+    static const char *const replies[] = {"421 4.3.2 Not today", "521 5.3.2 Never"};
+    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+        char more[128], line[64];
+        snprintf(more, sizeof(more), "route \"old.test\" { to = \"error:%s\" }\n", replies[i]);
+        snprintf(line, sizeof(line), "S: %s", replies[i]);
+        struct world *world = world_new(more);
+        struct client *client = sender_at(world, NULL);
+        CONVERSE(client, "C: RCPT TO:<b@example.com>", "S: 250 *", "C: RCPT TO:<x@old.test>", line,
+                 "-- closed");
+        client_free(client);
+        world_free(world);
+    }
+}
+
+/* The longest text that the configuration takes still fits into the reply. */
+static void test_the_longest_reply_of_a_route(void **state)
+{
+    char more[1024], line[1024], text[DESTINATION_ERROR_TEXT_MAX + 1];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    snprintf(more, sizeof(more), "route \"old.test\" { to = \"error:599 %s\" }\n", text);
+    snprintf(line, sizeof(line), "S: 599 5.0.0 %s", text);
+    struct world *world = world_new(more);
+    struct client *client = sender_at(world, NULL);
+    CONVERSE(client, "C: RCPT TO:<x@old.test>", line);
     leave(client);
     world_free(world);
 }
@@ -410,6 +495,10 @@ int main(void)
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_a_list_that_cannot_be_read),
         cmocka_unit_test(test_lists_tried_dry),
+        cmocka_unit_test(test_routes_that_refuse),
+        cmocka_unit_test(test_lines_of_the_route_file_that_refuse),
+        cmocka_unit_test(test_routes_that_end_the_connection),
+        cmocka_unit_test(test_the_longest_reply_of_a_route),
         cmocka_unit_test(test_connections_at_once),
         cmocka_unit_test(test_networks),
         cmocka_unit_test(test_connections_a_minute),

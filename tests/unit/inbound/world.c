@@ -99,6 +99,32 @@ static void bring_passwords(struct world *world)
     }
 }
 
+/* --- The DNS --- */
+
+static bool ask_null_mx(void *context, const char *domain, void (*answer)(void *asker, bool is_null),
+                        void *asker)
+{
+    struct world *world = context;
+    if (world->is_dns_closed)
+        return false;
+    assert_true(world->question_count < WORLD_QUESTIONS_MAX);
+    struct world_question *question = &world->questions[world->question_count++];
+    *question = (struct world_question){.answer = answer, .asker = asker};
+    assert_true(strlen(domain) < sizeof(question->domain));
+    strcpy(question->domain, domain);
+    return true;
+}
+
+void world_answer(struct world *world, const char *domain, bool is_null)
+{
+    const struct world_question question = world->questions[0];
+    assert_true(world->question_count > 0);
+    assert_string_equal(question.domain, domain);
+    world->question_count--;
+    memmove(world->questions, world->questions + 1, world->question_count * sizeof(question));
+    question.answer(question.asker, is_null);
+}
+
 static void on_room(void *context)
 {
     inbound_room(context);
@@ -151,6 +177,8 @@ struct world *world_new_with(const struct world_config *config)
                                       .server_secret = server_secret,
                                       .password_checked = on_checked,
                                       .password_context = world,
+                                      .ask_null_mx = ask_null_mx,
+                                      .dns_context = world,
                                   });
     return world;
 }
@@ -202,10 +230,12 @@ void world_reload_with(struct world *world, const struct world_config *config)
 
 void world_turn(struct world *world, uint64_t wait_us)
 {
-    loop_turn(world->loop, wait_us);
+    /* Whoever got some room just now wants more as soon as the loop has seen to it. */
+    loop_turn(world->loop, world->gave_room ? 0 : wait_us);
     bring_passwords(world);
     fake_queue_flush(&world->queue);
-    if (world->trickle > 0 && !list_is_empty(&world->inbound.waiting))
+    world->gave_room = world->trickle > 0 && !list_is_empty(&world->inbound.waiting);
+    if (world->gave_room)
         fake_queue_give_room(&world->queue, world->trickle);
 }
 

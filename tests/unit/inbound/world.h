@@ -29,7 +29,14 @@ struct rate_table;
 struct snapshot;
 struct tls_peer;
 
-enum { WORLD_TEXT_MAX = 1 << 20, WORLD_FILES_MAX = 8 };
+enum { WORLD_TEXT_MAX = 1 << 20, WORLD_FILES_MAX = 8, WORLD_QUESTIONS_MAX = 512 };
+
+/* To the DNS, about a sender's domain. */
+struct world_question {
+    char domain[256];
+    void (*answer)(void *asker, bool is_null);
+    void *asker;
+};
 
 struct world {
     struct loop *loop;
@@ -42,12 +49,16 @@ struct world {
     struct inbound inbound;
     struct rate_table *rates;
     struct hasher *hasher;
-    pthread_mutex_t mutex;      /* guards what a thread of the hasher writes: */
-    struct hasher_job *checked; /* passwords on their way back */
-    uint32_t checked_count;     /* so many came back so far */
-    pthread_t checker;          /* who checked the last one */
-    bool holds_checks;          /* they stay on their way */
-    uint64_t trickle;           /* room that a waiting session is given each turn; 0: none */
+    pthread_mutex_t mutex;                                /* guards what a thread of the hasher writes: */
+    struct hasher_job *checked;                           /* passwords on their way back */
+    uint32_t checked_count;                               /* so many came back so far */
+    pthread_t checker;                                    /* who checked the last one */
+    bool holds_checks;                                    /* they stay on their way */
+    struct world_question questions[WORLD_QUESTIONS_MAX]; /* that wait for world_answer */
+    uint32_t question_count;
+    bool is_dns_closed; /* nothing can be asked */
+    uint64_t trickle;   /* room that a waiting session is given each turn; 0: none */
+    bool gave_room;     /* in the last turn */
     char log_path[64];
     char files[WORLD_FILES_MAX][64]; /* of world_file */
     size_t file_count;
@@ -101,6 +112,9 @@ void world_wait_empty(struct world *world);
 
 /* Runs the loop until so many passwords have come back from the hasher. */
 void world_wait_checked(struct world *world, uint32_t count);
+
+/* Answers the question that waits longest, which must be about this domain. */
+void world_answer(struct world *world, const char *domain, bool is_null);
 
 /* Fails unless the log holds this. */
 void expect_log(struct world *world, const char *text);
