@@ -60,12 +60,20 @@ const struct dns_records *dns_cache_find(struct dns_cache *cache, const char *na
     if (entry == NULL)
         return NULL;
     if (dns_records_ttl(entry->records, now_us) == 0) {
-        drop(cache, entry);
+        if (entry->records->status != DNS_TEMPORARY)
+            drop(cache, entry);
         return NULL;
     }
     list_remove(&entry->recent_link);
     list_push_front(&cache->recent, &entry->recent_link);
     return entry->records;
+}
+
+const struct dns_records *dns_cache_find_failure(struct dns_cache *cache, const char *name,
+                                                 enum dns_type type)
+{
+    const struct cache_entry *entry = find_entry(cache, name, type);
+    return entry != NULL && entry->records->status == DNS_TEMPORARY ? entry->records : NULL;
 }
 
 static void make_room(struct dns_cache *cache, size_t bytes)

@@ -31,6 +31,11 @@ void dns_cache_deinit(struct dns_cache *cache);
 const struct dns_records *dns_cache_find(struct dns_cache *cache, const char *name, enum dns_type type,
                                          uint64_t now_us);
 
+/* As dns_cache_find, but how long ago its time was over does not matter: of a failure, which is kept until
+   its room is needed or something better is known. */
+const struct dns_records *dns_cache_find_failure(struct dns_cache *cache, const char *name,
+                                                 enum dns_type type);
+
 /* Keeps a reference of its own, instead of what it knew. What is larger than the whole cache, or finds no
    memory, is not kept. */
 void dns_cache_put(struct dns_cache *cache, const char *name, enum dns_type type,

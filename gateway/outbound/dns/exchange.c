@@ -12,6 +12,8 @@ static void free_exchange(struct exchange *exchange)
     assert(exchange->lookup == NULL);
     pool_free(resolver->options.pool, exchange->answer, exchange->answer_size);
     list_remove(&exchange->link);
+    assert(resolver->slow_count >= exchange->is_slow);
+    resolver->slow_count -= exchange->is_slow;
     pool_free(resolver->options.pool, exchange, sizeof(*exchange));
     resolver_on_home(resolver);
 }
@@ -209,6 +211,7 @@ struct exchange *exchange_open(struct resolver *resolver, struct lookup *lookup,
     exchange->resolver = resolver;
     exchange->lookup = lookup;
     exchange->over_tcp = over_tcp;
+    exchange->is_slow = lookup->is_slow;
     list_init(&exchange->link);
     int size = packet_write(question, exchange->query + 2);
     *error = size < 0 ? size : 0;
@@ -224,5 +227,6 @@ struct exchange *exchange_open(struct resolver *resolver, struct lookup *lookup,
     }
     list_push_back(&resolver->exchanges, &exchange->link);
     resolver->socket_count++;
+    resolver->slow_count += exchange->is_slow;
     return exchange;
 }

@@ -34,6 +34,7 @@ struct exchange {
     struct lookup *lookup; /* NULL: dropped */
     struct resolver *resolver;
     bool over_tcp;
+    bool is_slow; /* counts as one of a slow lookup */
     uint32_t stray_count;
     struct list link; /* among all of the resolver */
     union {

@@ -8,6 +8,19 @@
 
 enum { ROUNDS_DOUBLED_MAX = 4, SHORTEST_ATTEMPT_MS = 100 };
 
+static size_t block_size(const char *name)
+{
+    return sizeof(struct lookup) + strlen(name) + 1;
+}
+
+static void free_lookup(struct lookup *lookup)
+{
+    struct pool *pool = lookup->resolver->options.pool;
+    if (lookup->target != lookup->name)
+        pool_free(pool, lookup->target, DNS_NAME_SIZE);
+    pool_free(pool, lookup, block_size(lookup->name));
+}
+
 void lookup_finish(struct lookup *lookup, const struct dns_records *records, bool is_kept)
 {
     struct resolver *resolver = lookup->resolver;
@@ -20,7 +33,22 @@ void lookup_finish(struct lookup *lookup, const struct dns_records *records, boo
     resolver->lookup_count--;
     if (is_kept)
         dns_cache_put(&resolver->cache, lookup->name, lookup->question.type, records);
-    pool_free(resolver->options.pool, lookup, sizeof(*lookup));
+    free_lookup(lookup);
+}
+
+/* How long a failure is remembered: twice as long each time that it comes again soon. When no server has
+ * said a word to anybody since the question began, it is not the zone's. */
+static uint32_t failure_ttl_s(const struct lookup *lookup)
+{
+    struct resolver *resolver = lookup->resolver;
+    const struct dns_records *last =
+        dns_cache_find_failure(&resolver->cache, lookup->name, lookup->question.type);
+    uint64_t recent_us = (uint64_t)RESOLVER_TTL_FAILURE_MAX_S * 1000000;
+    if (last == NULL || resolver->servers.answered_us < lookup->begun_us ||
+        lookup->begun_us > last->expires_us + recent_us)
+        return RESOLVER_TTL_FAILURE_S;
+    uint32_t doubled_s = last->ttl_s * 2;
+    return doubled_s < RESOLVER_TTL_FAILURE_MAX_S ? doubled_s : RESOLVER_TTL_FAILURE_MAX_S;
 }
 
 /* The last word when no server could tell. It is remembered too, so that a dead zone is not asked for again
@@ -32,7 +60,7 @@ static void give_up(struct lookup *lookup)
     struct dns_records_draft draft = {
         .status = DNS_TEMPORARY,
         .type = lookup->question.type,
-        .ttl_s = RESOLVER_TTL_FAILURE_S,
+        .ttl_s = failure_ttl_s(lookup),
         .now_us = resolver_now_us(lookup->resolver),
         .reason = lookup->reason,
         .name = lookup->target,
@@ -42,18 +70,27 @@ static void give_up(struct lookup *lookup)
     dns_records_release(pool, records);
 }
 
-/* What this attempt may take: longer in each round, within what is left. 0: nothing is left. */
+/* What this attempt may take: longer in each round, within what is left. 0: nothing is left. In a crowd all
+ * is shorter: a dead zone's question leaves its place to others, and a living one's answer, when it took too
+ * long, waits in the name server's cache for the next attempt. */
 static uint64_t attempt_ms(const struct lookup *lookup)
 {
-    uint64_t now_us = resolver_now_us(lookup->resolver);
-    if (now_us >= lookup->deadline_us)
+    const struct resolver_options *options = &lookup->resolver->options;
+    uint32_t haste = resolver_is_crowded(lookup->resolver) ? RESOLVER_HASTE : 1;
+    uint64_t past_ms = (resolver_now_us(lookup->resolver) - lookup->begun_us) / 1000;
+    if (past_ms >= options->total_ms / haste)
         return 0;
-    uint64_t left_ms = (lookup->deadline_us - now_us) / 1000;
+    uint64_t left_ms = options->total_ms / haste - past_ms;
     uint32_t doublings = lookup->round < ROUNDS_DOUBLED_MAX ? lookup->round : ROUNDS_DOUBLED_MAX;
-    uint64_t wanted_ms = (uint64_t)lookup->resolver->options.attempt_ms << doublings;
+    uint64_t wanted_ms = (uint64_t)(options->attempt_ms / haste) << doublings;
     if (left_ms < SHORTEST_ATTEMPT_MS && left_ms < wanted_ms)
         return 0;
     return wanted_ms < left_ms ? wanted_ms : left_ms;
+}
+
+bool lookup_is_overdue(const struct lookup *lookup)
+{
+    return attempt_ms(lookup) == 0;
 }
 
 /* Forgets what is known by the index of a server, when the indices mean others. */
@@ -164,27 +201,37 @@ static void ask_again(struct lookup *lookup)
 
 void lookup_begin(struct lookup *lookup)
 {
-    assert(lookup->exchange == NULL && lookup->deadline_us == 0);
-    struct resolver *resolver = lookup->resolver;
+    assert(lookup->exchange == NULL && (lookup->begun_us == 0) == !lookup->is_slow);
     list_remove(&lookup->waiting_link);
-    lookup->deadline_us = resolver_now_us(resolver) + (uint64_t)resolver->options.total_ms * 1000;
-    lookup->reason = "no name server answers";
+    if (!lookup->is_slow) {
+        lookup->begun_us = resolver_now_us(lookup->resolver);
+        lookup->reason = "no name server answers";
+    }
     ask_next(lookup);
+}
+
+/* Silence: the next attempt comes after those who have not asked at all. */
+static void ask_slowly(struct lookup *lookup)
+{
+    lookup->is_slow = true;
+    list_push_back(&lookup->resolver->slow, &lookup->waiting_link);
+    resolver_start_waiting(lookup->resolver);
 }
 
 struct lookup *lookup_new(struct resolver *resolver, const char *name, enum dns_type type)
 {
-    struct lookup *lookup = pool_alloc(resolver->options.pool, sizeof(*lookup));
+    struct lookup *lookup = pool_alloc(resolver->options.pool, block_size(name));
     if (lookup == NULL)
         return NULL;
     *lookup = (struct lookup){
         .resolver = resolver,
-        .answer = {.ttl_s = UINT32_MAX, .is_authentic = true},
+        .ttl_s = UINT32_MAX,
+        .is_authentic = true,
+        .target = lookup->name,
     };
     size_t name_size = strlen(name) + 1;
-    assert(name_size > 1 && name_size <= sizeof(lookup->name));
+    assert(name_size > 1 && name_size <= DNS_NAME_SIZE);
     memcpy(lookup->name, name, name_size);
-    memcpy(lookup->target, name, name_size);
     list_init(&lookup->queries);
     list_init(&lookup->waiting_link);
     question_insert(&resolver->lookups, &lookup->question, lookup->name, type);
@@ -194,16 +241,23 @@ struct lookup *lookup_new(struct resolver *resolver, const char *name, enum dns_
 }
 
 /* The answer says where to go on: asks the same server for that. */
-static void follow_alias(struct lookup *lookup)
+static void follow_alias(struct lookup *lookup, const struct packet_answer *answer)
 {
-    memcpy(lookup->target, lookup->answer.name, sizeof(lookup->target));
+    if (lookup->target == lookup->name) {
+        char *target = pool_alloc(lookup->resolver->options.pool, DNS_NAME_SIZE);
+        if (target == NULL) {
+            lookup_finish(lookup, dns_records_no_memory(), false);
+            return;
+        }
+        lookup->target = target;
+    }
+    memcpy(lookup->target, answer->name, DNS_NAME_SIZE);
     lookup->over_tcp = false;
     ask_again(lookup);
 }
 
-static void take_answer(struct lookup *lookup)
+static void take_answer(struct lookup *lookup, struct dns_records *records)
 {
-    struct dns_records *records = lookup->answer.records;
     assert(records != NULL);
     COUNTER_ADD(lookup->resolver->options.counters, dns_answers, 1);
     struct pool *pool = lookup->resolver->options.pool;
@@ -212,7 +266,7 @@ static void take_answer(struct lookup *lookup)
 }
 
 /* What to do after a packet that is an answer of some kind. */
-static void act(struct lookup *lookup, enum packet_verdict verdict)
+static void act(struct lookup *lookup, enum packet_verdict verdict, const struct packet_answer *answer)
 {
     switch (verdict) {
     case PACKET_TRUNCATED:
@@ -224,15 +278,15 @@ static void act(struct lookup *lookup, enum packet_verdict verdict)
         ask_again(lookup);
         break;
     case PACKET_FAILURE:
-        lookup->reason = lookup->answer.reason;
+        lookup->reason = answer->reason;
         lookup->refused |= 1u << lookup->server;
         ask_next(lookup);
         break;
     case PACKET_ALIAS:
-        follow_alias(lookup);
+        follow_alias(lookup, answer);
         break;
     case PACKET_ANSWER:
-        take_answer(lookup);
+        take_answer(lookup, answer->records);
         break;
     case PACKET_NO_MEMORY:
         lookup_finish(lookup, dns_records_no_memory(), false);
@@ -249,19 +303,27 @@ bool lookup_on_packet(struct lookup *lookup, const uint8_t *bytes, size_t size)
     /* What was asked of a server that is not trusted any more is not believed. */
     lookup->wants_ad = lookup->wants_ad && resolver->trust_ad && is_current;
     struct packet_question question = question_of(lookup);
-    enum packet_verdict verdict = packet_read(resolver->options.pool, &question, bytes, size,
-                                              resolver_now_us(resolver), &lookup->answer);
+    struct packet_answer answer = {
+        .alias_count = lookup->alias_count,
+        .ttl_s = lookup->ttl_s,
+        .is_authentic = lookup->is_authentic,
+    };
+    enum packet_verdict verdict =
+        packet_read(resolver->options.pool, &question, bytes, size, resolver_now_us(resolver), &answer);
+    lookup->alias_count = answer.alias_count;
+    lookup->ttl_s = answer.ttl_s;
+    lookup->is_authentic = answer.is_authentic;
     if (verdict == PACKET_STRAY)
         return false;
     if (verdict == PACKET_TRUNCATED && lookup->over_tcp) {
-        lookup->answer.reason = "the name server truncates even over TCP";
+        answer.reason = "the name server truncates even over TCP";
         verdict = PACKET_FAILURE;
     }
     exchange_drop(lookup->exchange);
     lookup->exchange = NULL;
     if (is_current)
-        servers_answered(&resolver->servers, lookup->server);
-    act(lookup, verdict);
+        servers_answered(&resolver->servers, lookup->server, resolver_now_us(resolver));
+    act(lookup, verdict, &answer);
     return true;
 }
 
@@ -281,6 +343,10 @@ void lookup_on_end(struct lookup *lookup, enum exchange_end end)
     /* A server that answers over UDP is well, whatever became of TCP. */
     if (!lookup->over_tcp && lookup->generation == resolver->servers.generation)
         servers_failed(&resolver->servers, lookup->server, end == EXCHANGE_GONE, resolver_now_us(resolver));
+    if (end == EXCHANGE_SILENT) {
+        ask_slowly(lookup);
+        return;
+    }
     if (end == EXCHANGE_GONE)
         lookup->refused |= 1u << lookup->server;
     ask_next(lookup);

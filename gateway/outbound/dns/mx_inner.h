@@ -3,20 +3,28 @@
  */
 #pragma once
 
+#include <netinet/in.h>
+
 #include "gateway/outbound/dns/mx.h"
 #include "gateway/outbound/dns/resolver_inner.h"
 
 enum { MX_V6, MX_V4, MX_FAMILIES };
 
+union mx_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
 /* A host that may get the mail. */
 struct mx_candidate {
     struct mx_lookup *lookup;
+    const char *name; /* lent: the MX records', or the query's */
+    uint16_t preference;
+    bool is_literal;
+    union mx_address literal; /* its one address, when is_literal */
     struct resolver_query queries[MX_FAMILIES];
     const struct dns_records *answers[MX_FAMILIES]; /* references; NULL: not there yet, or not asked */
-    struct sockaddr_storage literal;                /* its one address, when is_literal */
-    bool is_literal;
-    uint16_t preference;
-    char name[DNS_NAME_SIZE];
 };
 
 struct mx_lookup {
@@ -31,20 +39,19 @@ struct mx_lookup {
     uint16_t own_preference;
     uint32_t pending; /* address questions without an answer */
     uint32_t host_count;
-    struct mx_candidate hosts[MX_HOSTS_MAX]; /* by preference, equals in random order */
+    uint32_t host_room;         /* of `hosts`; 0: not known yet how many there are */
+    struct mx_candidate *hosts; /* by preference, equals in random order */
 };
 
-/* mx.c: cancels what is under way. */
-void mx_lookup_free(struct mx_lookup *lookup);
+/*
+ * mx_hosts.c: what needs no MX records becomes the only host: the name, or the address in brackets, if it is
+ * one. 0 or -ENOMEM.
+ */
+int mx_take_literal(struct mx_lookup *lookup, const char *domain) __attribute__((warn_unused_result));
+int mx_take_host(struct mx_lookup *lookup, const char *name) __attribute__((warn_unused_result));
 
-/* mx_hosts.c: the address in brackets becomes the only host, if it is one. */
-void mx_take_literal(struct mx_lookup *lookup, const char *domain);
-
-/* mx_hosts.c: the name becomes the only host. */
-void mx_take_host(struct mx_lookup *lookup, const char *name);
-
-/* mx_hosts.c: the hosts that are worth asking about, out of the MX records or their absence. */
-void mx_choose_hosts(struct mx_lookup *lookup);
+/* mx_hosts.c: the hosts that are worth asking about, out of the MX records or their absence. 0 or -ENOMEM. */
+int mx_choose_hosts(struct mx_lookup *lookup) __attribute__((warn_unused_result));
 
 /* mx_result.c: everything is answered. NULL without memory. */
 struct mx_result *mx_conclude(const struct mx_lookup *lookup) __attribute__((warn_unused_result));

@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,7 +37,7 @@ static bool is_own(const struct mx_candidate *host)
 {
     const struct own_hosts *own = &host->lookup->resolver->own;
     if (host->is_literal)
-        return own_hosts_has_address(own, (const struct sockaddr *)&host->literal);
+        return own_hosts_has_address(own, &host->literal.any);
     for (int family = 0; family < MX_FAMILIES; family++) {
         for (uint32_t index = 0; index < address_count_of(host, family); index++) {
             struct sockaddr_storage address = address_of(host, family, index);
@@ -119,7 +120,8 @@ static bool is_reachable(const struct sockaddr_storage *address)
 static void take_addresses(const struct mx_candidate *from, struct mx_host *host)
 {
     if (from->is_literal) {
-        host->addresses[host->address_count++] = from->literal;
+        memset(&host->addresses[0], 0, sizeof(host->addresses[0]));
+        memcpy(&host->addresses[host->address_count++], &from->literal, sizeof(from->literal));
         return;
     }
     uint32_t left[MX_FAMILIES];
@@ -154,12 +156,11 @@ static bool is_authentic(const struct mx_candidate *host)
 
 static void take_host(const struct mx_candidate *from, bool is_led_safely, struct mx_host *host)
 {
-    memcpy(host->name, from->name, sizeof(host->name));
+    snprintf(host->name, sizeof(host->name), "%s", from->name);
     host->preference = from->preference;
     host->is_authentic = is_led_safely && is_authentic(from);
     host->address_count = 0;
     take_addresses(from, host);
-    assert(host->address_count > 0);
 }
 
 /* The shortest time to live of all that led to the result. */
@@ -191,7 +192,8 @@ struct mx_result *mx_conclude(const struct mx_lookup *lookup)
         count += has_address(&lookup->hosts[index]);
 
     struct pool *pool = lookup->resolver->options.pool;
-    size_t size = sizeof(struct mx_result) + count * sizeof(struct mx_host);
+    uint32_t room = count > 0 ? before_us : 0;
+    size_t size = sizeof(struct mx_result) + room * sizeof(struct mx_host);
     struct mx_result *result = pool_alloc(pool, size);
     if (result == NULL)
         return NULL;
@@ -204,11 +206,12 @@ struct mx_result *mx_conclude(const struct mx_lookup *lookup)
         .pool = pool,
         .size = size,
     };
-    for (uint32_t index = 0; index < before_us; index++) {
-        if (has_address(&lookup->hosts[index]))
-            take_host(&lookup->hosts[index], result->is_authentic, &result->hosts[result->host_count++]);
+    for (uint32_t index = 0; index < room; index++) {
+        const struct mx_candidate *host = &lookup->hosts[index];
+        uint32_t at = has_address(host) ? result->host_count++ : count + result->absent_count++;
+        take_host(host, result->is_authentic, &result->hosts[at]);
     }
-    assert(result->host_count == count);
+    assert(result->host_count == count && count + result->absent_count == room);
     if (count == 0)
         judge_nothing(lookup, before_us, has_own, result);
     return result;

@@ -33,21 +33,33 @@ static bool is_wildcard(const struct sockaddr *address)
                                           : v4_of(address)->s_addr == htonl(INADDR_ANY);
 }
 
-/* What leads to this very machine, whatever its interfaces are called. */
+/* The IPv4 address as IPv6 writes it (RFC 4291 §2.5.5.2), any other as it is: the kernel takes both the same
+ * way. */
+static struct in6_addr mapped(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET6)
+        return *v6_of(address);
+    struct in6_addr result = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    memcpy(&result.s6_addr[12], v4_of(address), sizeof(struct in_addr));
+    return result;
+}
+
+/* What leads to this very machine, whatever its interfaces are called: 127.0.0.0/8, 0.0.0.0 (which Linux
+ * connects to as if it were 127.0.0.1), ::1 and ::. */
 static bool is_loopback(const struct sockaddr *address)
 {
-    if (is_wildcard(address))
-        return true;
-    return address->sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(v6_of(address))
-                                          : ntohl(v4_of(address)->s_addr) >> 24 == IN_LOOPBACKNET;
+    static const uint8_t none[4];
+    struct in6_addr ip = mapped(address);
+    if (!IN6_IS_ADDR_V4MAPPED(&ip))
+        return IN6_IS_ADDR_LOOPBACK(&ip) || IN6_IS_ADDR_UNSPECIFIED(&ip);
+    return ip.s6_addr[12] == IN_LOOPBACKNET || memcmp(&ip.s6_addr[12], none, sizeof(none)) == 0;
 }
 
 static bool is_same_host(const struct sockaddr *a, const struct sockaddr *b)
 {
-    if (a->sa_family != b->sa_family)
-        return false;
-    return a->sa_family == AF_INET6 ? IN6_ARE_ADDR_EQUAL(v6_of(a), v6_of(b))
-                                    : v4_of(a)->s_addr == v4_of(b)->s_addr;
+    struct in6_addr left = mapped(a);
+    struct in6_addr right = mapped(b);
+    return IN6_ARE_ADDR_EQUAL(&left, &right);
 }
 
 static int add_address(struct own_hosts *own, const struct sockaddr *address)
@@ -88,7 +100,6 @@ static int add_addresses(struct own_hosts *own, const struct resolver_settings *
             continue;
         bool is_v6 = address->sa_family == AF_INET6;
         if (is_wildcard(address)) {
-            own->has_any = true;
             with_v6 |= is_v6;
             with_v4 |= !is_v6;
         } else {
@@ -97,7 +108,7 @@ static int add_addresses(struct own_hosts *own, const struct resolver_settings *
                 return result;
         }
     }
-    return own->has_any ? add_interfaces(own, with_v4, with_v6) : 0;
+    return with_v4 || with_v6 ? add_interfaces(own, with_v4, with_v6) : 0;
 }
 
 static int add_names(struct own_hosts *own, const struct resolver_settings *settings)
@@ -147,7 +158,7 @@ bool own_hosts_has_name(const struct own_hosts *own, const char *name)
 
 bool own_hosts_has_address(const struct own_hosts *own, const struct sockaddr *address)
 {
-    if (own->has_any && is_loopback(address))
+    if (is_loopback(address))
         return true;
     for (size_t index = 0; index < own->address_count; index++) {
         if (is_same_host((const struct sockaddr *)&own->addresses[index], address))

@@ -17,7 +17,6 @@ struct own_hosts {
     size_t name_count;
     struct sockaddr_storage *addresses;
     size_t address_count;
-    bool has_any; /* some address is a wildcard: the machine's loopback networks are ours too */
 };
 
 /*
@@ -33,5 +32,6 @@ void own_hosts_deinit(struct own_hosts *own);
 /* `name` in the form of name.h. */
 bool own_hosts_has_name(const struct own_hosts *own, const char *name);
 
-/* The port of `address` does not count. */
+/* The port of `address` does not count. True of every loopback and wildcard address, whatever the settings
+   say: to send mail there is to send it to this machine. */
 bool own_hosts_has_address(const struct own_hosts *own, const struct sockaddr *address);

@@ -163,14 +163,40 @@ static bool take(const ldns_rr *rr, enum dns_type type, struct dns_record *recor
     return false;
 }
 
+/* The length of a label is below every letter, so a whole name may be turned. */
+static int lower(uint8_t octet)
+{
+    return octet >= 'A' && octet <= 'Z' ? octet - 'A' + 'a' : octet;
+}
+
+/* Any order of names will do that does not depend on the order in which they came, nor on their case. */
+static int compare_names(const struct candidate *a, const struct candidate *b)
+{
+    size_t left_size = 0;
+    size_t right_size = 0;
+    const uint8_t *left = field_bytes(a->rr, 1, &left_size);
+    const uint8_t *right = field_bytes(b->rr, 1, &right_size);
+    if (left == NULL || right == NULL)
+        return (left != NULL) - (right != NULL);
+    for (size_t at = 0; at < left_size && at < right_size; at++) {
+        int difference = lower(left[at]) - lower(right[at]);
+        if (difference != 0)
+            return difference;
+    }
+    return (left_size > right_size) - (left_size < right_size);
+}
+
 static int compare_candidates(const void *left, const void *right)
 {
     const struct candidate *a = left;
     const struct candidate *b = right;
-    return (a->rank > b->rank) - (a->rank < b->rank);
+    if (a->rank != b->rank)
+        return a->rank > b->rank ? 1 : -1;
+    return compare_names(a, b);
 }
 
-/* MX by preference; all others, of which none is better, stay as they came. */
+/* MX by preference and name, for servers turn equals around; all others, of which none is better, stay as
+ * they came. */
 static size_t find_candidates(const ldns_rr_list *list, const char *name, enum dns_type type,
                               struct candidate *candidates)
 {

@@ -30,7 +30,7 @@ enum dns_status {
 };
 
 enum {
-    DNS_RECORDS_MAX = 1024, /* of one set; of more, the most preferred MX or the first others are kept */
+    DNS_RECORDS_MAX = 1024,       /* of one set; of more, the first MX or others are kept */
     DNS_RECORDS_BYTES_MAX = 65536 /* of names and texts in one set; what exceeds it is left out likewise */
 };
 
@@ -60,7 +60,7 @@ struct dns_records {
     bool is_authentic;   /* AD (RFC 6840 §5.8) on all of it, and the server is trusted to say so */
     const char *reason;  /* for the log and the sender: static text; "" for DNS_OK */
     const char *name;    /* at the end of all aliases, in the form of name.h: who owns the records */
-    uint32_t count;      /* of MX: by preference, the lowest number first */
+    uint32_t count;      /* of MX: by preference, the lowest number first; equals by name */
 
     /* private */
     uint32_t references; /* UINT32_MAX: static, not counted */

@@ -70,17 +70,41 @@ static void deliver(struct loop_hook *hook)
     }
 }
 
-static void start_waiting(struct resolver *resolver)
+static struct lookup *first_of(const struct list *waiting)
 {
-    while (resolver->socket_count < resolver->options.sockets_max && !list_is_empty(&resolver->waiting))
-        lookup_begin(list_entry(list_first(&resolver->waiting), struct lookup, waiting_link));
+    return list_entry(list_first(waiting), struct lookup, waiting_link);
+}
+
+static bool has_room(const struct resolver *resolver)
+{
+    assert(resolver->slow_count <= resolver->socket_count);
+    return resolver->socket_count - resolver->slow_count < resolver->options.sockets_max;
+}
+
+static bool has_room_for_slow(const struct resolver *resolver)
+{
+    return resolver->slow_count < (resolver->options.sockets_max + 1) / 2;
+}
+
+void resolver_start_waiting(struct resolver *resolver)
+{
+    while (has_room(resolver) && !list_is_empty(&resolver->waiting))
+        lookup_begin(first_of(&resolver->waiting));
+    while (!list_is_empty(&resolver->slow) &&
+           (has_room_for_slow(resolver) || lookup_is_overdue(first_of(&resolver->slow))))
+        lookup_begin(first_of(&resolver->slow));
+}
+
+bool resolver_is_crowded(const struct resolver *resolver)
+{
+    return !list_is_empty(&resolver->waiting) || resolver->mx_count > resolver->options.mx_max / 2;
 }
 
 void resolver_on_home(struct resolver *resolver)
 {
     assert(resolver->socket_count > 0);
     resolver->socket_count--;
-    start_waiting(resolver);
+    resolver_start_waiting(resolver);
 }
 
 /* The lookup that asks this, new or under way; NULL without memory. */
@@ -121,7 +145,7 @@ void resolver_ask(struct resolver *resolver, struct resolver_query *query, const
         return;
     }
     list_push_back(&lookup->queries, &query->link);
-    start_waiting(resolver);
+    resolver_start_waiting(resolver);
 }
 
 void resolver_cancel(struct resolver_query *query)
@@ -149,14 +173,16 @@ void resolver_drop_pending(struct resolver *resolver)
         lookup_finish(lookup, dns_records_stopped(), false);
     }
     while (!list_is_empty(&resolver->waiting))
-        lookup_finish(list_entry(list_first(&resolver->waiting), struct lookup, waiting_link),
-                      dns_records_stopped(), false);
+        lookup_finish(first_of(&resolver->waiting), dns_records_stopped(), false);
+    while (!list_is_empty(&resolver->slow))
+        lookup_finish(first_of(&resolver->slow), dns_records_stopped(), false);
     assert(resolver->lookup_count == 0);
 }
 
 bool resolver_is_idle(const struct resolver *resolver)
 {
-    return resolver->lookup_count == 0 && resolver->socket_count == 0 && list_is_empty(&resolver->ready);
+    return resolver->lookup_count == 0 && resolver->socket_count == 0 && resolver->mx_count == 0 &&
+           list_is_empty(&resolver->mx_waiting) && list_is_empty(&resolver->ready);
 }
 
 void resolver_flush(struct resolver *resolver)
@@ -170,6 +196,7 @@ struct resolver_load resolver_load(const struct resolver *resolver)
         .cache_entries = resolver->cache.count,
         .cache_bytes = resolver->cache.bytes,
         .lookups = resolver->lookup_count,
+        .mx_lookups = resolver->mx_count,
     };
 }
 
@@ -200,6 +227,8 @@ static void set_defaults(struct resolver_options *options)
         options->total_ms = RESOLVER_TOTAL_MS;
     if (options->sockets_max == 0)
         options->sockets_max = RESOLVER_SOCKETS_MAX;
+    if (options->mx_max == 0)
+        options->mx_max = RESOLVER_MX_MAX;
     if (options->cache_entries == 0)
         options->cache_entries = RESOLVER_CACHE_ENTRIES;
     if (options->cache_bytes == 0)
@@ -235,6 +264,8 @@ int resolver_new(const struct resolver_options *options, struct resolver **out)
     set_defaults(&resolver->options);
     resolver->servers.log = options->log;
     list_init(&resolver->waiting);
+    list_init(&resolver->slow);
+    list_init(&resolver->mx_waiting);
     list_init(&resolver->ready);
     list_init(&resolver->exchanges);
     int result = prepare(resolver);
@@ -252,7 +283,7 @@ void resolver_free(struct resolver *resolver)
 {
     if (resolver == NULL)
         return;
-    assert(resolver_is_idle(resolver) && list_is_empty(&resolver->waiting));
+    assert(resolver_is_idle(resolver) && list_is_empty(&resolver->waiting) && list_is_empty(&resolver->slow));
     dns_cache_deinit(&resolver->cache);
     question_table_deinit(&resolver->lookups);
     own_hosts_deinit(&resolver->own);

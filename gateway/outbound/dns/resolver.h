@@ -31,12 +31,18 @@ enum {
     RESOLVER_SERVERS_MAX = 8,
     RESOLVER_ATTEMPT_MS = 2000, /* what the first attempt at each server may take; doubled each round */
     RESOLVER_TOTAL_MS = 20000,  /* what a question may take, all attempts and aliases included */
-    RESOLVER_SOCKETS_MAX = 256, /* questions on the wire at a time; others wait for their turn */
-    RESOLVER_ALIASES_MAX = 16,  /* CNAME records that are followed in one question */
+    RESOLVER_SOCKETS_MAX = 256, /* questions on the wire at a time, as many as wait in the usual buffer of a
+                                   name server's socket without loss; others wait for their turn. Half as many
+                                   more for those that have met silence */
+    RESOLVER_MX_MAX = 2048,    /* domains whose hosts are looked for at a time (mx.h); others wait likewise */
+    RESOLVER_HASTE = 4,        /* while there is a crowd, an attempt and a question may take this part of the
+                                  times above */
+    RESOLVER_ALIASES_MAX = 16, /* CNAME records that are followed in one question */
     RESOLVER_TTL_MIN_S = 5,
     RESOLVER_TTL_MAX_S = 86400,
     RESOLVER_TTL_NEGATIVE_MAX_S = 10800, /* RFC 2308 §5 */
-    RESOLVER_TTL_FAILURE_S = 10,         /* RFC 9520 §3.2: a failure too is remembered, but briefly */
+    RESOLVER_TTL_FAILURE_S = 10,         /* RFC 9520 §3.2: a failure too is remembered, but briefly; */
+    RESOLVER_TTL_FAILURE_MAX_S = 300,    /* doubled each time it comes again, up to this (RFC 2308 §7) */
     RESOLVER_CACHE_ENTRIES = 32768,
     RESOLVER_CACHE_BYTES = 16 << 20,
 };
@@ -67,6 +73,7 @@ struct resolver_options {
     uint32_t attempt_ms;
     uint32_t total_ms;
     uint32_t sockets_max;
+    uint32_t mx_max;
     uint32_t cache_entries;
     uint64_t cache_bytes;
     uint16_t smtp_port; /* of the addresses that mx.h returns, and of the own addresses that count; 0: 25 */
@@ -124,10 +131,12 @@ bool resolver_is_idle(const struct resolver *resolver);
 /* Forgets all answers. */
 void resolver_flush(struct resolver *resolver);
 
-/* For tests and for who looks: entries and bytes in the cache, questions that wait for an answer. */
+/* For tests and for who looks: entries and bytes in the cache, questions that wait for an answer, domains
+   that are worked at. */
 struct resolver_load {
     size_t cache_entries;
     size_t cache_bytes;
     size_t lookups;
+    size_t mx_lookups;
 };
 struct resolver_load resolver_load(const struct resolver *resolver);

@@ -127,9 +127,10 @@ static void log_server(const struct server_list *list, const struct server *serv
     log_end(&line);
 }
 
-void servers_answered(struct server_list *list, uint32_t index)
+void servers_answered(struct server_list *list, uint32_t index, uint64_t now_us)
 {
     assert(index < list->count);
+    list->answered_us = now_us;
     struct server *server = &list->servers[index];
     if (server->rest_ms > 0)
         log_server(list, server, LOG_NOTICE, "name server answers again");

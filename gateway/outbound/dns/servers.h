@@ -35,6 +35,7 @@ struct server_list {
     const char *file;    /* NULL: they are configured */
     struct table_stamp stamp;
     uint64_t next_look_us;
+    uint64_t answered_us; /* when one of them last said something */
     struct log_writer *log;
 };
 
@@ -54,7 +55,7 @@ int servers_pick(const struct server_list *list, uint32_t refused, uint32_t trie
                  bool *wraps) __attribute__((warn_unused_result));
 
 /* It answered, whatever it said. */
-void servers_answered(struct server_list *list, uint32_t index);
+void servers_answered(struct server_list *list, uint32_t index, uint64_t now_us);
 
 /* It did not; `is_gone`: it cannot be reached at all. */
 void servers_failed(struct server_list *list, uint32_t index, bool is_gone, uint64_t now_us);

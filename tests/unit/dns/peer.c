@@ -166,6 +166,8 @@ static bool read_question(const uint8_t *bytes, size_t size, struct asked *asked
 
 static enum peer_trick next_trick(struct peer *peer, const char *name)
 {
+    if (peer->deaf_to != NULL && strncasecmp(name, peer->deaf_to, strlen(peer->deaf_to)) == 0)
+        return PEER_SILENT;
     for (size_t index = 0; index < peer->trick_count; index++) {
         if (strcasecmp(peer->tricks[index].name, name) != 0 || peer->tricks[index].times == 0)
             continue;

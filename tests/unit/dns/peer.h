@@ -48,6 +48,7 @@ struct peer {
     int clients[PEER_CLIENTS_MAX];
     struct sockaddr_storage address;
     bool is_deaf;          /* reads and says nothing at all */
+    const char *deaf_to;   /* NULL, or what the names begin with that it says nothing about */
     bool is_authenticated; /* sets AD when asked with AD */
     uint32_t soa_ttl_s;
     uint32_t soa_minimum_s;

@@ -15,6 +15,7 @@ struct slot {
     struct resolver_query query;
     bool is_busy;
     bool is_mx;
+    char name[32];
 };
 
 struct chaos {
@@ -59,9 +60,9 @@ static void on_result(struct mx_query *query, struct mx_result *result)
 static void ask(struct slot *slot)
 {
     static const enum dns_type types[] = {DNS_A, DNS_AAAA, DNS_MX, DNS_TXT};
-    char name[32];
-    snprintf(name, sizeof(name), "n%u.test", draw(&chaos, NAMES));
     memset(slot, 0, sizeof(*slot));
+    char *name = slot->name;
+    snprintf(name, sizeof(slot->name), "n%u.test", draw(&chaos, NAMES));
     slot->is_busy = true;
     slot->is_mx = draw(&chaos, 2) == 0;
     slot->mx.ctx = slot;
@@ -158,6 +159,7 @@ static void play(struct world *world, uint64_t seed)
     world->options.attempt_ms = 70;
     world->options.total_ms = 400;
     world->options.sockets_max = 8;
+    world->options.mx_max = 6;
     world->options.cache_entries = 50;
     fill_zone(world->peers[0]);
     fill_zone(world->peers[1]);

@@ -1,5 +1,7 @@
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway/base/address.h"
@@ -198,8 +200,9 @@ static void both_families_are_there(void **state)
 static void families_take_turns(void **state)
 {
     struct world *world = start(state);
-    peer_zone(world->peers[0], "turns.test AAAA ::1\nturns.test A 192.0.2.21\nturns.test A 192.0.2.22\n"
-                               "turns.test A 192.0.2.23\nturns.test AAAA ::2\n");
+    peer_zone(world->peers[0],
+              "turns.test AAAA 2001:db8::21\nturns.test A 192.0.2.21\nturns.test A 192.0.2.22\n"
+              "turns.test A 192.0.2.23\nturns.test AAAA 2001:db8::22\n");
     struct mx_result *result = get(world, "turns.test");
     assert_int_equal(result->hosts[0].address_count, 5);
     const struct sockaddr_storage *addresses = result->hosts[0].addresses;
@@ -257,6 +260,69 @@ static void a_thousand_hosts_are_bounded(void **state)
     assert_int_equal(world->peers[0]->udp_count + world->peers[0]->tcp_count, 2 + 2 * MX_HOSTS_MAX);
 }
 
+/* The names that were chosen, in the alphabet. */
+static void names_of(struct mx_result *result, char names[static MX_HOSTS_MAX][DNS_NAME_SIZE])
+{
+    assert_int_equal(result->host_count, MX_HOSTS_MAX);
+    for (uint32_t index = 0; index < MX_HOSTS_MAX; index++)
+        snprintf(names[index], DNS_NAME_SIZE, "%s", result->hosts[index].name);
+    qsort(names, MX_HOSTS_MAX, DNS_NAME_SIZE, (int (*)(const void *, const void *))strcmp);
+}
+
+/* Else each answer would make another site of them, with limits of its own. */
+static void of_a_thousand_equals_the_same_are_chosen(void **state)
+{
+    static char first[MX_HOSTS_MAX][DNS_NAME_SIZE];
+    static char names[MX_HOSTS_MAX][DNS_NAME_SIZE];
+    struct world *world = start(state);
+    struct peer *peer = world->peers[0];
+    char line[96];
+    size_t begin = peer->record_count;
+    for (int index = 0; index < 1000; index++) {
+        snprintf(line, sizeof(line), "equals.test MX 10 %s%d.test\n", index % 2 == 0 ? "h" : "H",
+                 1000 + index);
+        peer_zone(peer, line);
+    }
+    size_t end = peer->record_count;
+    for (int index = 0; index < 1000; index++) {
+        snprintf(line, sizeof(line), "h%d.test A 10.0.%d.%d\n", 1000 + index, index / 250, index % 250);
+        peer_zone(peer, line);
+    }
+    for (int time = 0; time < 3; time++) {
+        struct mx_result *result = get(world, "equals.test");
+        names_of(result, time == 0 ? first : names);
+        mx_result_free(result);
+        if (time > 0)
+            assert_memory_equal(names, first, sizeof(names));
+        resolver_flush(world->resolver);
+        /* As name servers do: the next answer begins elsewhere. */
+        for (size_t index = begin; index < end; index++) {
+            struct peer_record moved = peer->records[index];
+            size_t other = begin + (index * 7919) % 1000;
+            peer->records[index] = peer->records[other];
+            peer->records[other] = moved;
+        }
+    }
+    assert_string_equal(first[0], "h1000.test");
+    assert_string_equal(first[MX_HOSTS_MAX - 1], "h1019.test");
+}
+
+static void hosts_without_an_address_are_told_too(void **state)
+{
+    struct world *world = start(state);
+    peer_play(world->peers[0], "broken.test", PEER_SERVFAIL, UINT32_MAX);
+    struct mx_result *result = get(world, "half.test");
+    assert_int_equal(result->host_count, 1);
+    assert_int_equal(result->absent_count, 1);
+    assert_string_equal(result->hosts[1].name, "broken.test");
+    assert_int_equal(result->hosts[1].preference, 10);
+    assert_int_equal(result->hosts[1].address_count, 0);
+    mx_result_free(result);
+    result = get(world, "deadhosts.test");
+    assert_int_equal(result->absent_count, 0);
+    mx_result_free(result);
+}
+
 static void the_result_is_as_old_as_its_oldest_part(void **state)
 {
     struct world *world = start(state);
@@ -286,20 +352,73 @@ static void what_is_authentic_is_told(void **state)
     mx_result_free(result);
 }
 
+/* Nobody listens at port 25 here, and no wildcard is bound: it is us all the same. */
+static void loopback_is_ourselves(void **state)
+{
+    struct world *world = start(state);
+    peer_zone(world->peers[0], "loop.test A 127.0.0.1\n"
+                               "far-loop.test A 127.0.0.77\n"
+                               "zero.test A 0.0.0.0\n"
+                               "six.test AAAA ::1\n"
+                               "none.test AAAA ::\n"
+                               "mapped.test AAAA ::ffff:127.0.0.1\n"
+                               "mapped-own.test AAAA ::ffff:192.0.2.98\n"
+                               "lies.test MX 10 loop.test\n"
+                               "literally.test MX 10 127.0.0.1\n"
+                               "before.test MX 10 a.order.test\n"
+                               "before.test MX 20 loop.test\n"
+                               "before.test MX 30 b.order.test\n"
+                               "near.test A 128.0.0.1\n");
+    static const char *const own[] = {
+        "loop.test",       "far-loop.test", "zero.test",      "six.test",    "none.test",  "mapped.test",
+        "mapped-own.test", "lies.test",     "literally.test", "[127.0.0.1]", "[ipv6:::1]", "[0.0.0.0]",
+    };
+    for (size_t index = 0; index < sizeof(own) / sizeof(own[0]); index++)
+        expect_mx(world, own[index], MX_LOOP, "");
+    expect_mx(world, "before.test", MX_OK, "a.order.test=192.0.2.11:25");
+    expect_mx(world, "near.test", MX_OK, "near.test=128.0.0.1:25");
+}
+
+/* Who names a smarthost means what he says. */
+static void a_smarthost_may_be_at_loopback(void **state)
+{
+    struct world *world = start(state);
+    peer_zone(world->peers[0], "loop.test A 127.0.0.1\n");
+    struct mx_probe probe = {.query.ctx = &probe};
+    mx_ask_host(world->resolver, &probe.query, "loop.test", on_result);
+    world_until(world, probe.calls == 1);
+    assert_int_equal(probe.result->status, MX_OK);
+    mx_result_free(probe.result);
+}
+
 static void a_wildcard_is_this_machine(void **state)
 {
     static struct sockaddr_storage any;
     struct world *world = start(state);
-    peer_zone(world->peers[0],
-              "loop.test MX 10 lo.test\nfar.test A 240.0.0.9\nlo.test A 127.0.0.77\nzero.test A 0.0.0.0\n");
-    expect_mx(world, "loop.test", MX_OK, "lo.test=127.0.0.77:25");
+    peer_zone(world->peers[0], "far.test A 240.0.0.9\n");
+    struct ifaddrs *interfaces = NULL;
+    assert_int_equal(getifaddrs(&interfaces), 0);
+    char domain[80] = "[127.0.0.1]";
+    for (const struct ifaddrs *entry = interfaces; entry != NULL; entry = entry->ifa_next) {
+        if (entry->ifa_addr == NULL || entry->ifa_addr->sa_family != AF_INET)
+            continue;
+        char text[INET_ADDRSTRLEN];
+        assert_non_null(inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)entry->ifa_addr)->sin_addr, text,
+                                  sizeof(text)));
+        if (strncmp(text, "127.", 4) == 0)
+            continue;
+        snprintf(domain, sizeof(domain), "[%s]", text);
+        struct mx_result *result = get(world, domain);
+        assert_int_equal(result->status, MX_OK); /* not bound */
+        mx_result_free(result);
+    }
+    freeifaddrs(interfaces);
     assert_int_equal(parse_ip("0.0.0.0", 25, &any), 0);
     struct resolver_settings settings = world->options.settings;
     settings.own_addresses = &any;
     settings.own_address_count = 1;
     assert_int_equal(resolver_configure(world->resolver, &settings), 0);
-    expect_mx(world, "loop.test", MX_LOOP, "");
-    expect_mx(world, "zero.test", MX_LOOP, "");
+    expect_mx(world, domain, MX_LOOP, "");
     /* No interface has an address of class E. */
     expect_mx(world, "far.test", MX_OK, "far.test=240.0.0.9:25");
 }
@@ -346,8 +465,12 @@ int main(void)
         WORLD_TEST(who_stands_beside_us_is_cut_too),
         WORLD_TEST(equals_share_the_load),
         WORLD_TEST(a_thousand_hosts_are_bounded),
+        WORLD_TEST(of_a_thousand_equals_the_same_are_chosen),
+        WORLD_TEST(hosts_without_an_address_are_told_too),
         WORLD_TEST(the_result_is_as_old_as_its_oldest_part),
         WORLD_TEST(what_is_authentic_is_told),
+        WORLD_TEST(loopback_is_ourselves),
+        WORLD_TEST(a_smarthost_may_be_at_loopback),
         WORLD_TEST(a_wildcard_is_this_machine),
         WORLD_TEST(a_cancelled_question_is_forgotten),
         WORLD_TEST(the_end_answers_who_waits),

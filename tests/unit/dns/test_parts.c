@@ -234,7 +234,7 @@ static void a_silent_server_rests(void **state)
     assert_int_equal(pick(list, 0, 0, 5 * SECOND_US, false), 0);
     servers_failed(list, 0, false, 5 * SECOND_US);
     assert_int_equal(pick(list, 0, 0, 15 * SECOND_US - 1, false), 1);
-    servers_answered(list, 0);
+    servers_answered(list, 0, 0);
     assert_int_equal(pick(list, 0, 0, 6 * SECOND_US, false), 0);
     servers_failed(list, 0, true, 0);
     assert_int_equal(pick(list, 0, 0, 0, false), 1);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/outbound/dns/resolver_inner.h"
 #include "world.h"
 
 static const char zone[] = "host.test A 192.0.2.1\n"
@@ -336,6 +337,71 @@ static void failing_servers_are_asked_once_each(void **state)
     assert_int_equal(world->peers[1]->udp_count, 2);
 }
 
+/* As if the name had failed so many seconds ago, and that been remembered for `ttl_s`. */
+static void remember_failure(struct world *world, uint32_t ttl_s, uint32_t ago_s)
+{
+    struct dns_records_draft draft = {
+        .status = DNS_TEMPORARY,
+        .type = DNS_A,
+        .ttl_s = ttl_s,
+        .now_us = loop_now_us(world->loop) - (uint64_t)ago_s * 1000000,
+        .reason = "it failed",
+        .name = "host.test",
+    };
+    struct dns_records *records = dns_records_new(&world->pool, &draft);
+    assert_non_null(records);
+    dns_cache_put(&world->resolver->cache, "host.test", DNS_A, records);
+    dns_records_release(&world->pool, records);
+}
+
+static void expect_failure(struct world *world, uint32_t ttl_s)
+{
+    struct probe probe;
+    const struct dns_records *records = probe_get(world, &probe, "host.test", DNS_A);
+    assert_int_equal(records->status, DNS_TEMPORARY);
+    assert_int_equal(records->ttl_s, ttl_s);
+    probe_end(&probe);
+}
+
+static void a_failure_that_comes_again_is_remembered_longer(void **state)
+{
+    struct world *world = start(state);
+    peer_play(world->peers[0], "host.test", PEER_SERVFAIL, UINT32_MAX);
+    peer_play(world->peers[1], "host.test", PEER_SERVFAIL, UINT32_MAX);
+    static const struct {
+        uint32_t ttl_s, ago_s, next_s;
+    } cases[] = {{10, 11, 20}, {20, 250, 40}, {200, 201, 300}, {300, 400, 300}, {300, 700, 10}};
+    for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
+        remember_failure(world, cases[index].ttl_s, cases[index].ago_s);
+        expect_failure(world, cases[index].next_s);
+    }
+    remember_failure(world, 10, 11);
+    world->peers[0]->trick_count = 0;
+    expect(world, "host.test", DNS_A, DNS_OK, 2);
+}
+
+/* Who hears nothing from anybody has lost his name servers: that says nothing of the zone. */
+static void a_silent_zone_is_told_from_silent_servers(void **state)
+{
+    struct world *world = start(state);
+    world->peers[0]->is_deaf = true;
+    world->peers[1]->is_deaf = true;
+    remember_failure(world, 100, 101);
+    expect_failure(world, RESOLVER_TTL_FAILURE_S);
+    world->peers[0]->is_deaf = false;
+    world->peers[0]->deaf_to = "host";
+    remember_failure(world, 100, 101);
+    struct probe probe;
+    struct probe other;
+    probe_ask(world, &probe, "host.test", DNS_A);
+    probe_get(world, &other, "text.test", DNS_TXT);
+    world_until(world, probe.calls > 0);
+    assert_int_equal(probe.records->status, DNS_TEMPORARY);
+    assert_int_equal(probe.records->ttl_s, 200);
+    probe_end(&probe);
+    probe_end(&other);
+}
+
 static void a_server_that_is_not_there_costs_no_time(void **state)
 {
     struct world *world = *state;
@@ -547,6 +613,8 @@ int main(void)
         WORLD_TEST(a_cut_packet_is_no_answer),
         WORLD_TEST(silence_ends_in_time),
         WORLD_TEST(failing_servers_are_asked_once_each),
+        WORLD_TEST(a_failure_that_comes_again_is_remembered_longer),
+        WORLD_TEST(a_silent_zone_is_told_from_silent_servers),
         WORLD_TEST(a_server_that_is_not_there_costs_no_time),
         WORLD_TEST(only_a_trusted_server_makes_it_authentic),
         WORLD_TEST(ports_and_ids_cannot_be_guessed),
