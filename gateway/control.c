@@ -14,6 +14,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/rate_table.h"
 #include "gateway/net/tls.h"
+#include "gateway/outbound/probe.h"
 #include "gateway/privilege.h"
 #include "gateway/sasl/hasher.h"
 #include "gateway/snapshot.h"
@@ -386,6 +387,7 @@ static void control_deinit(struct control *control)
     tls_tickets_free(control->tickets);
     rate_table_free(control->gateway.rates);
     rate_table_free(control->gateway.notice_rates);
+    probes_free(control->gateway.probes);
     for (uint32_t i = 0; control->gateway.workers && i < control->gateway.worker_count; i++)
         free(control->gateway.workers[i].listeners);
     free(control->gateway.workers);

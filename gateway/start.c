@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "gateway/base/rate_table.h"
+#include "gateway/outbound/probe.h"
 #include "gateway/sasl/hasher.h"
 #include "gateway/worker.h"
 
@@ -186,5 +187,7 @@ int start_make_shared(struct gateway *gateway, const struct config *config)
     int error = rate_table_new(entries, seed, &gateway->rates);
     if (!error)
         error = rate_table_new(NOTICE_RATE_ENTRIES, ~seed, &gateway->notice_rates);
+    if (!error)
+        error = probes_new(&gateway->probes);
     return error ? error : hasher_new(HASHER_THREADS, HASHER_QUEUE_MAX, &gateway->hasher);
 }

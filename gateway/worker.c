@@ -17,7 +17,8 @@ enum {
     LETTER_MASK = (1 << LETTER_BITS) - 1,
     LISTENER_SHIFT = 32,
     DRAIN_MS = 60 * 1000, /* for deliveries in flight to end, after the sessions did */
-    ROOM_SEGMENTS = 2,    /* without which the queue takes no mail */
+    SWEEP_US = 100000, /* mail that waits is looked through no more often, and ten times as seldom at rest */
+    ROOM_SEGMENTS = 2, /* without which the queue takes no mail */
     ROOM_TURN_US = 10000,
     ROOM_TURNS = 3000,
 };
@@ -273,6 +274,13 @@ static bool is_local(void *context, const struct queue *queue)
     return false;
 }
 
+static bool ask_null_mx(void *context, const char *domain, void (*answer)(void *asker, bool is_null),
+                        void *asker)
+{
+    struct worker *worker = context;
+    return outbound_ask_null_mx(&worker->outbound, domain, answer, asker);
+}
+
 static void piece_read(struct storage_op *op, int32_t result)
 {
     struct outbound_read *read =
@@ -411,6 +419,24 @@ static void worker_publish(struct worker *worker)
     counter_set(&worker->counters, COUNTER_heap_bytes, heap_bytes());
 }
 
+/* Mail that only waits makes no turns by itself. */
+static void sweep_queues(struct worker *worker)
+{
+    uint64_t now_us = loop_now_us(worker->loop);
+    uint64_t since_us = now_us - worker->swept_us;
+    uint64_t waiting = 0;
+
+    for (uint32_t i = 0; i < worker->shard_count; i++) {
+        if (since_us >= SWEEP_US)
+            outbound_sweep(&worker->outbound, worker->shards[i].queue, since_us);
+        waiting += queue_message_count(worker->shards[i].queue);
+    }
+    if (since_us >= SWEEP_US)
+        worker->swept_us = now_us;
+    if (waiting > 0)
+        loop_wake_within(worker->loop, SWEEP_US * 10);
+}
+
 static void drive_queues(struct worker *worker)
 {
     int64_t now_ms = (int64_t)loop_now_wall_ms(worker->loop);
@@ -420,6 +446,7 @@ static void drive_queues(struct worker *worker)
         int64_t due_ms = queue_tick(queue, now_ms);
         next_ms = due_ms < next_ms ? due_ms : next_ms;
     }
+    sweep_queues(worker);
     outbound_pump(&worker->outbound);
     for (uint32_t i = 0; i < worker->shard_count; i++) {
         uint64_t within_us = queue_flush(worker->shards[i].queue, loop_now_us(worker->loop));
@@ -506,6 +533,12 @@ static void on_turn(struct loop_hook *hook)
         stop_when_idle(worker);
 }
 
+static void on_turn_end(struct loop_hook *hook)
+{
+    struct worker *worker = (struct worker *)(void *)((char *)hook - offsetof(struct worker, hook));
+    outbound_ask_for_turn(&worker->outbound);
+}
+
 static void on_begin(void *context)
 {
     struct worker *worker = context;
@@ -564,6 +597,8 @@ static int worker_open(struct worker *worker)
         .server_secret = worker->gateway->server_secret,
         .password_checked = password_checked,
         .password_context = worker,
+        .ask_null_mx = ask_null_mx,
+        .dns_context = worker,
     };
     inbound_init(&worker->inbound, &inbound);
     struct outbound_options outbound = {
@@ -583,6 +618,7 @@ static int worker_open(struct worker *worker)
         .is_local = is_local,
         .read_piece = read_piece,
         .notice_rates = worker->gateway->notice_rates,
+        .probes = worker->gateway->probes,
     };
     return outbound_init(&worker->outbound, &outbound);
 }
@@ -649,6 +685,7 @@ static void *worker_main(void *context)
     loop_set_begin_fn(worker->loop, on_begin, worker);
     loop_set_wake_fn(worker->loop, read_mail, worker);
     worker->hook.fn = on_turn;
+    worker->hook.late = on_turn_end;
     loop_add_hook(worker->loop, &worker->hook);
     worker_listen(worker);
     loop_run(worker->loop);

@@ -85,6 +85,7 @@ struct worker {
     struct queue_delivery *homeless; /* deliveries whose home mailbox was full */
     struct hop_query *unsent;        /* queries, asked or answered, for which a mailbox was full */
     int64_t next_tick_ms;
+    uint64_t swept_us;       /* when what waits was last looked through */
     uint64_t drain_until_us; /* 0: not draining */
     bool draining_out;       /* inbound is done, outbound is ending */
     bool stopping;
@@ -103,6 +104,7 @@ struct gateway {
     uint64_t start_wall_ms;
     struct rate_table *rates;        /* what clients did in the last minute */
     struct rate_table *notice_rates; /* notices sent in the last minute */
+    struct probes *probes;           /* who tries a site that is down */
     struct hasher *hasher;           /* checks passwords */
     uint8_t server_secret[SASL_SECRET_SIZE];
 };

@@ -117,6 +117,21 @@ static struct config_limits default_limits(struct config_loader *loader)
     return defaults.limits;
 }
 
+static void note_lists(struct config *config, struct config_limits *limits)
+{
+    const char *names[DESTINATION_HOSTS_MAX];
+    for (size_t index = 0; index < config->destination_count; index++) {
+        const struct destination *destination = &config->destinations[index];
+        assert(destination->host_count <= DESTINATION_HOSTS_MAX);
+        if (destination->host_count == 0)
+            continue;
+        for (size_t host = 0; host < destination->host_count; host++)
+            names[host] = destination->hosts[host].name;
+        limits[config_limits_find(config, destination->name, names, destination->host_count)->index]
+            .has_list = true;
+    }
+}
+
 int config_finish_sites(struct config_loader *loader)
 {
     struct config *config = loader->config;
@@ -137,6 +152,7 @@ int config_finish_sites(struct config_loader *loader)
     }
     config->site_limits = limits;
     config->site_limits_count = count;
+    note_lists(config, limits);
     return 0;
 }
 

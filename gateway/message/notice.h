@@ -69,8 +69,8 @@ struct notice_recipient {
     uint16_t code;             /* 200 to 599: of the reply; 0: the reason is ours, and `reply` its text */
     struct smtp_status status; /* class 0: not known, and one that fits is written */
     struct smtp_slice reply;   /* with the code before it or without; lines may be parted by CRLF; empty:
-                                  nothing to quote */
-    struct smtp_slice host;    /* who said it, a name or an address literal; empty: nobody */
+                                  nothing to quote. Written as one line, with its code once */
+    struct smtp_slice host;    /* who said it: a name, an address, or the path of a socket; empty: nobody */
     int64_t last_attempt_ms;   /* since 1970; 0: not known */
 };
 

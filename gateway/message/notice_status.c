@@ -98,8 +98,9 @@ void notice_put_recipient_fields(struct notice_text *text, const struct notice *
     notice_put(text, "\r\n");
     put_status(text, fitting_status(notice->kind, recipient));
     if (recipient->host.size > 0) {
-        notice_put(text, "Remote-MTA: dns; ");
-        notice_put_name(text, recipient->host);
+        /* The path of a socket has no registered type (RFC 3464 §2.1.2). */
+        notice_put(text, notice_is_socket(recipient->host) ? "Remote-MTA: x-unix; " : "Remote-MTA: dns; ");
+        notice_put_host(text, recipient->host);
         notice_put(text, "\r\n");
     }
     put_diagnostic(text, recipient);

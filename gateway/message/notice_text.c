@@ -148,3 +148,36 @@ void notice_put_name(struct notice_text *text, struct smtp_slice name)
         put_octets(text, is_name_octet(kept.data[i]) ? &kept.data[i] : "?", 1);
     text->column += kept.size;
 }
+
+bool notice_is_socket(struct smtp_slice host)
+{
+    return host.size > 0 && host.data[0] == '/';
+}
+
+/* No domain consists of digits only: its last label does not. */
+static bool is_ipv4(struct smtp_slice host)
+{
+    for (uint32_t i = 0; i < host.size; i++) {
+        if (host.data[i] != '.' && (host.data[i] < '0' || host.data[i] > '9'))
+            return false;
+    }
+    return host.size > 0;
+}
+
+void notice_put_host(struct notice_text *text, struct smtp_slice host)
+{
+    const bool is_literal = host.size > 0 && host.data[0] == '[';
+    const bool is_ipv6 = !is_literal && host.size > 0 && memchr(host.data, ':', host.size) != NULL;
+
+    if (notice_is_socket(host)) {
+        notice_put_harmless(text, host, NOTICE_NAME_MAX);
+        return;
+    }
+    if (is_ipv6)
+        notice_put(text, "[IPv6:");
+    else if (is_ipv4(host))
+        notice_put(text, "[");
+    notice_put_name(text, host);
+    if (is_ipv6 || is_ipv4(host))
+        notice_put(text, "]");
+}

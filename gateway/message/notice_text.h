@@ -46,6 +46,13 @@ void notice_put_folded(struct notice_text *text, struct smtp_slice foreign, uint
 /* A host's name or address literal: letters, digits, ".-_:[]". */
 void notice_put_name(struct notice_text *text, struct smtp_slice name);
 
+/* The host that said something: an address becomes a literal (RFC 5321 §4.1.3), the path of a socket stays.
+ */
+void notice_put_host(struct notice_text *text, struct smtp_slice host);
+
+/* Whether it is the path of a socket. */
+bool notice_is_socket(struct smtp_slice host) __attribute__((warn_unused_result));
+
 /* The address with its type for the fields of RFC 3464: "rfc822; ", or "utf-8; " where it is not ASCII, then
  * in the form of RFC 6533 §3 that the notice can carry. */
 void notice_put_typed_address(struct notice_text *text, struct smtp_slice address);

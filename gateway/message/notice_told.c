@@ -4,6 +4,7 @@
 #include "proto/path.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 static void put_sentence(struct notice_text *text, const char *sentence, const char *indent)
 {
@@ -68,15 +69,79 @@ static bool begins_with_code(struct smtp_slice reply, uint16_t code)
            (reply.size == 3 || reply.data[3] < '0' || reply.data[3] > '9');
 }
 
+static bool is_blank(char octet)
+{
+    return octet == ' ' || octet == '\t' || octet == '\r' || octet == '\n';
+}
+
+/* The next word of the reply; *begins_line when a line begins with it. Size 0: there is none. */
+static struct smtp_slice next_word(struct smtp_slice *rest, bool *begins_line)
+{
+    struct smtp_slice word = {0};
+
+    for (; rest->size > 0 && is_blank(rest->data[0]); rest->data++, rest->size--)
+        *begins_line |= rest->data[0] == '\n';
+    word.data = rest->data;
+    for (; rest->size > 0 && !is_blank(rest->data[0]); rest->data++, rest->size--)
+        word.size++;
+    return word;
+}
+
+/* "5.1.1" (RFC 3463 §2) */
+static bool is_status(struct smtp_slice word)
+{
+    uint32_t dots = 0;
+
+    if (word.size < 5 || word.size > 9 || word.data[1] != '.')
+        return false;
+    for (uint32_t i = 0; i < word.size; i++) {
+        dots += word.data[i] == '.';
+        if (word.data[i] != '.' && (word.data[i] < '0' || word.data[i] > '9'))
+            return false;
+    }
+    return dots == 2;
+}
+
+enum { JOINED_MAX = NOTICE_REPLY_MAX + 8 };
+
+/* Its lines in one, as a reply of one line is: the code stands at its beginning only, and so does the
+ * enhanced code, which every line has (RFC 2034 §4). Returns the size. */
+static uint32_t join_reply(const struct notice_recipient *recipient, char into[static JOINED_MAX])
+{
+    struct smtp_slice rest = recipient->reply;
+    struct smtp_slice status = {0};
+    struct smtp_slice word;
+    bool begins_line = true;
+    int size = snprintf(into, JOINED_MAX, "%u", recipient->code);
+
+    rest.size = rest.size < NOTICE_REPLY_MAX ? rest.size : NOTICE_REPLY_MAX;
+    for (uint32_t i = 0; (word = next_word(&rest, &begins_line)).size > 0; begins_line = false) {
+        if (begins_line && begins_with_code(word, recipient->code) &&
+            (word.size == 3 || word.data[3] == '-')) {
+            const uint32_t code_size = word.size == 3 ? 3 : 4;
+            word = (struct smtp_slice){word.data + code_size, word.size - code_size};
+        }
+        if (word.size == 0 || (status.size > 0 && smtp_slice_equals_nocase(word, status)))
+            continue;
+        if (i++ == 0 && is_status(word))
+            status = word;
+        into[size++] = ' ';
+        memcpy(into + size, word.data, word.size);
+        size += (int)word.size;
+    }
+    assert(size >= 3 && size <= JOINED_MAX);
+    return (uint32_t)size;
+}
+
 void notice_put_reply(struct notice_text *text, const struct notice_recipient *recipient, const char *indent)
 {
+    char joined[JOINED_MAX];
+    struct smtp_slice reply = recipient->reply;
+
     assert(recipient->code == 0 || (recipient->code >= 200 && recipient->code <= 599));
-    if (recipient->code != 0 && !begins_with_code(recipient->reply, recipient->code)) {
-        notice_put_number(text, recipient->code);
-        if (recipient->reply.size > 0)
-            notice_put(text, " ");
-    }
-    notice_put_folded(text, recipient->reply, NOTICE_REPLY_MAX, indent);
+    if (recipient->code != 0)
+        reply = (struct smtp_slice){joined, join_reply(recipient, joined)};
+    notice_put_folded(text, reply, JOINED_MAX, indent);
 }
 
 static void put_answer(struct notice_text *text, const struct notice_recipient *recipient)
@@ -89,7 +154,7 @@ static void put_answer(struct notice_text *text, const struct notice_recipient *
     else if (recipient->host.size == 0)
         notice_put(text, "The answer was");
     else
-        notice_put_name(text, recipient->host);
+        notice_put_host(text, recipient->host);
     notice_put(text,
                recipient->code != 0 && recipient->host.size > 0 ? " answered:\r\n      " : ":\r\n      ");
     notice_put_reply(text, recipient, "      ");

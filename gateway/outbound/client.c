@@ -32,48 +32,9 @@ void client_enter(struct client *client, enum client_state state)
     client->state = state;
 }
 
-static const struct config_timeouts *timeouts_of(const struct client *client)
+static uint64_t now_of(const struct client *client)
 {
-    return &client->site->outbound->config->timeouts;
-}
-
-/* --- Deadlines --- */
-
-static uint32_t command_timeout_ms(const struct client *client, enum client_command_kind kind)
-{
-    const struct config_timeouts *timeouts = timeouts_of(client);
-
-    switch (kind) {
-#define COMMAND_TIMEOUT(kind, name, timeout)                                                                 \
-    case COMMAND_##kind:                                                                                     \
-        return timeouts->timeout;
-        COMMANDS(COMMAND_TIMEOUT)
-#undef COMMAND_TIMEOUT
-    }
-    return timeouts->outbound_mail_ms;
-}
-
-/* The command whose reply settles the message. */
-static bool is_end(enum client_command_kind kind)
-{
-    return kind == COMMAND_END || kind == COMMAND_BDAT;
-}
-
-void client_arm(struct client *client)
-{
-    const struct client_command *head = command_queue_head(&client->commands);
-    uint32_t ms;
-
-    assert(client->state != CLIENT_CLOSING);
-    if (head == NULL) {
-        ms = timeouts_of(client)->outbound_idle_ms;
-    } else if (is_end(head->kind) &&
-               (head->job->state == JOB_CONTENT || conn_pending_bytes(&client->conn) > 0)) {
-        ms = timeouts_of(client)->outbound_block_ms; /* from one piece that the peer takes to the next */
-    } else {
-        ms = command_timeout_ms(client, head->kind);
-    }
-    conn_set_timeout(&client->conn, ms);
+    return loop_now_us(client->site->outbound->options.loop);
 }
 
 /* --- Progress --- */
@@ -96,14 +57,17 @@ void client_note_taken(struct client *client)
         client->taken_bytes = taken;
 }
 
-/* A send that is under way does not tell how far it has come; what the peer acknowledged does. */
+/* A send that is under way does not tell how far it has come; what the peer acknowledged does. And a chunk
+ * that needs several round trips shows replies that are out of step, for they come before its end. */
 bool client_has_sent(struct client *client, const struct job *job)
 {
     assert(job->state == JOB_ENDED);
-    if (job->ended_us == loop_now_us(client->site->outbound->options.loop))
+    if (job->ended_us == now_of(client))
         return false; /* what is queued in a turn leaves at its end */
     client_note_taken(client);
-    return job->end_at <= client->taken_bytes || job->end_at <= conn_acked_bytes(&client->conn);
+    bool is_long_chunk = job->carrier != CARRIER_DATA && job->delivery->content_size >= CLIENT_LONG_CHUNK_MIN;
+    return (job->end_at <= client->taken_bytes && !is_long_chunk) ||
+           job->end_at <= conn_acked_bytes(&client->conn);
 }
 
 void client_go_on(struct client *client)
@@ -120,13 +84,14 @@ void client_ready(struct client *client)
 
     assert(client_is_safe(client) && client->ready_us == 0);
 
-    client->ready_us = loop_now_us(client->site->outbound->options.loop);
+    client->ready_us = now_of(client);
     client->gear = client_choose_gear(client);
+    client_begin_trial(client);
     client->endpoint->established++;
     assert(site->connecting > 0);
     site->connecting--;
     if (site->state == SITE_DOWN)
-        site->state = SITE_PROBING; /* a connection that was begun before the site was given up */
+        site_found_session(site);
     client_enter(client, CLIENT_READY);
     client_update_room(client);
 }
@@ -298,7 +263,7 @@ static void on_timeout(struct conn *conn)
         client_say_quit(client);
     else if (client->state == CLIENT_QUITTING)
         client_end(client, CLIENT_END_DONE, SMTP_SLICE("closed"));
-    else
+    else if (client->state != CLIENT_BUSY || !client_keeps_waiting(client))
         client_end_waiting(client, CLIENT_END_TIMEOUT, "timeout");
 }
 
@@ -316,7 +281,7 @@ static void on_drained(struct conn *conn)
     const struct client_command *head = command_queue_head(&client->commands);
 
     client->taken_bytes = client->queued_bytes;
-    if (client->state == CLIENT_BUSY && head != NULL && is_end(head->kind))
+    if (client->state == CLIENT_BUSY && head != NULL && client_command_is_end(head->kind))
         client_arm(client);
 }
 

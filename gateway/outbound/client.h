@@ -4,7 +4,8 @@
  * QUIT. It lives from client_open until its connection is closed. Worker's thread only.
  *
  * client.c holds its life, client_tls.c and client_auth.c what comes before the first message, client_room.c
- * how much it takes, client_end.c how it ends, dialogue.c what each reply means, transaction.c what is said.
+ * how much it takes, client_wait.c for how long it waits, client_trial.c whether its replies can be trusted,
+ * client_end.c how it ends, dialogue.c what each reply means, transaction.c what is said.
  */
 #pragma once
 
@@ -55,6 +56,15 @@ enum client_room {
     CLIENT_ROOM_HALF,
 };
 
+/* How far a peer is trusted to give one reply to each command; client_trial.c. */
+enum client_trial {
+    CLIENT_TRIAL_DATA,  /* the first message goes by DATA, */
+    CLIENT_TRIAL_AGAIN, /* the second as well, */
+    CLIENT_TRIAL_CHUNK, /* then one chunk may, */
+    CLIENT_TRIAL_LAST,  /* and behind it one message by DATA */
+    CLIENT_TRIAL_OVER,
+};
+
 /* Why a client ends. */
 enum client_end {
     CLIENT_END_DONE,    /* we had no more to say, and said so */
@@ -73,7 +83,9 @@ enum {
     CLIENT_RESETS_MAX = 10,               /* Exim closes at the next one that no accepted message excuses */
     CLIENT_STREAM_MESSAGES = 8,           /* in flight in gear 4 */
     CLIENT_STREAM_UNSENT_MAX = 256 << 10, /* octets not taken by the kernel: nothing more is begun then */
+    CLIENT_LONG_CHUNK_MIN = 16 << 10,     /* octets that do not reach the peer at once */
     CLIENT_TLS_TEXT_SIZE = 128,
+    CLIENT_LOOKS = 4, /* how often it is looked, within a time limit, whether the peer takes what is sent */
 };
 
 struct client {
@@ -88,6 +100,7 @@ struct client {
     enum client_state state;
     enum client_room room;
     enum gear gear;
+    enum client_trial trial;
     uint32_t features; /* SMTP_EXT_* that the last EHLO or LHLO announced */
     uint64_t size_limit;
     uint32_t mechanisms;       /* that it announced: 1 << enum sasl_mechanism */
@@ -97,10 +110,15 @@ struct client {
     uint64_t ready_us;         /* monotonic: when it became ready; 0: not yet */
     uint64_t queued_bytes;     /* handed to the connection since it was opened */
     uint64_t taken_bytes;      /* of them, those that the kernel is known to have taken */
+    uint64_t armed_us;         /* monotonic: since when something is waited for */
+    uint64_t acked_bytes;      /* by the other machine, when that was last looked at */
+    uint64_t moved_us;         /* when that was last seen to have grown */
     uint32_t messages;         /* begun */
     uint32_t recipients;       /* of those */
     uint32_t concluded;        /* that the peer answered for */
+    uint32_t unproven;         /* chunks taken since it was last certain that replies are in step */
     uint32_t resets;           /* RSET commands answered that no accepted message excuses */
+    bool has_overlapped;       /* two messages were in flight at a time */
     bool has_free_reset;       /* a message was accepted since the last RSET */
     bool is_retiring;          /* no further messages */
     bool has_answered;         /* a reply was completed by what is being read */
@@ -134,6 +152,10 @@ const char *client_tls_text(const struct client *client, char *text, size_t size
 /* No further messages: ends politely when the last one is answered. */
 void client_retire(struct client *client);
 
+/* Another policy was taken over from `old`: sessions that were secured or let in by what it replaced begin no
+ * further messages. */
+void client_heed_policy(struct outbound *outbound, const struct outbound_policy *old);
+
 /* Ends at once. `reply`: what is said of it in the log, beginning with a status code. Harmless when closing.
  */
 void client_end(struct client *client, enum client_end end, struct smtp_slice reply);
@@ -148,8 +170,11 @@ void client_feed(struct client *client);
 
 void client_enter(struct client *client, enum client_state state);
 
-/* Sets the deadline of what is waited for now. */
+/* client_wait.c: sets the deadline of what is waited for now. */
 void client_arm(struct client *client);
+
+/* It came while messages were in flight. True: only a part of the time is over, or the peer went on. */
+bool client_keeps_waiting(struct client *client) __attribute__((warn_unused_result));
 
 /* EHLO, LHLO or HELO was answered well: TLS, login and then messages, as far as they are due. */
 void client_go_on(struct client *client);
@@ -199,6 +224,18 @@ struct job *client_newest_job(const struct client *client);
 
 /* From what the peer announced, and what its endpoint has shown. */
 enum gear client_choose_gear(const struct client *client);
+
+/* client_trial.c: whether the next message may travel as a chunk in gear 4. */
+bool client_may_stream(const struct client *client);
+
+/* What tells of the peer's counting: it is ready; a message begins; a 354, which can be the answer to nothing
+ * but DATA. */
+void client_begin_trial(struct client *client);
+void client_try(struct client *client, const struct job *job);
+void client_in_step(struct client *client);
+
+/* There was a reply that cannot have been to the command whose turn it was. */
+void client_out_of_step(struct client *client, struct smtp_slice reply);
 
 /* Neither retiring nor at its limit of messages; nor would each message in flight, if refused, cost it one
  * RSET too many. */

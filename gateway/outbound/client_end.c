@@ -89,6 +89,12 @@ static bool has_lost_commands(const struct client *client, enum client_end end)
     return client->job_count == 1 && head != NULL && client_oldest_job(client)->state == JOB_ENVELOPE;
 }
 
+/* What never had two messages in flight proves nothing of the gears that are for that. */
+static bool has_used_gear(const struct client *client)
+{
+    return client->concluded > 0 && (client->has_overlapped || client->gear < GEAR_OVERLAP);
+}
+
 static void teach_endpoint(struct client *client, enum client_end end)
 {
     uint64_t now_us = loop_now_us(client->site->outbound->options.loop);
@@ -97,8 +103,8 @@ static void teach_endpoint(struct client *client, enum client_end end)
         endpoint_broke(client->endpoint, client->gear, client->ready_us, now_us);
     else if (has_lost_commands(client, end))
         endpoint_confused(client->endpoint, GEAR_ENVELOPE, now_us);
-    else if (end == CLIENT_END_DONE)
-        client->endpoint->breaks = 0;
+    else if (end == CLIENT_END_DONE && has_used_gear(client))
+        endpoint_held(client->endpoint, client->gear, client->ready_us);
 }
 
 void client_end(struct client *client, enum client_end end, struct smtp_slice reply)
@@ -181,4 +187,44 @@ void client_retire(struct client *client)
         client_say_quit(client);
     else
         client_update_room(client);
+}
+
+/* --- Another policy --- */
+
+static void retire_if(struct site *site, bool (*is_outdated)(const struct client *client))
+{
+    list_each_safe(link, &site->sessions)
+    {
+        struct client *client = list_entry(link, struct client, site_link);
+        if (is_outdated(client))
+            client_retire(client);
+    }
+}
+
+static bool is_secured(const struct client *client)
+{
+    return conn_is_tls(&client->conn);
+}
+
+static bool has_password(const struct client *client)
+{
+    return client->is_logged_in || client->login != NULL || client_must_log_in(client);
+}
+
+static void retire_secured(struct site *site)
+{
+    retire_if(site, is_secured);
+}
+
+static void retire_let_in(struct site *site)
+{
+    retire_if(site, has_password);
+}
+
+void client_heed_policy(struct outbound *outbound, const struct outbound_policy *old)
+{
+    if (!tls_client_equals(outbound->policy->tls, old->tls))
+        site_each(outbound, retire_secured);
+    if (outbound->policy->passwords != old->passwords)
+        site_each(outbound, retire_let_in);
 }

@@ -62,5 +62,11 @@ void command_queue_push(struct command_queue *queue, struct client_command comma
 const struct client_command *command_queue_head(const struct command_queue *queue);
 void command_queue_pop(struct command_queue *queue);
 
+/* Whether its reply settles the message. */
+static inline bool client_command_is_end(enum client_command_kind kind)
+{
+    return kind == COMMAND_END || kind == COMMAND_BDAT;
+}
+
 /* As a log names it. */
 const char *client_command_name(enum client_command_kind kind);

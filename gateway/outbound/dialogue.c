@@ -16,14 +16,20 @@ static bool is_negative(uint16_t code)
     return code >= 400 && code < 600;
 }
 
-/* The reply is not one that may follow the command: nothing the peer says later can be trusted either. */
-static void break_off(struct client *client, enum client_command_kind kind, struct smtp_slice reply)
+static void end_broken(struct client *client, enum client_command_kind kind, struct smtp_slice reply)
 {
     char text[256];
     int size = snprintf(text, sizeof(text), "4.5.0 unexpected reply to %s: %.*s", client_command_name(kind),
                         (int)(reply.size < 160 ? reply.size : 160), reply.data);
     assert(size > 0 && (size_t)size < sizeof(text));
     client_end(client, CLIENT_END_BROKEN, (struct smtp_slice){text, (uint32_t)size});
+}
+
+/* The reply is not one that may follow the command: nothing the peer says later can be trusted either. */
+static void break_off(struct client *client, enum client_command_kind kind, struct smtp_slice reply)
+{
+    client_out_of_step(client, reply);
+    end_broken(client, kind, reply);
 }
 
 /* The peer does not want to talk to us. */
@@ -110,7 +116,7 @@ static void on_reset(struct client *client, struct client_command command, uint1
 static void lose_way(struct client *client, enum client_command_kind kind, struct smtp_slice reply)
 {
     endpoint_confused(client->endpoint, client->gear, loop_now_us(client->site->outbound->options.loop));
-    break_off(client, kind, reply);
+    end_broken(client, kind, reply);
 }
 
 static void on_mail(struct client *client, struct client_command command, uint16_t code,
@@ -170,6 +176,7 @@ static void on_data(struct client *client, struct client_command command, uint16
     struct job *job = command.job;
 
     if (code == 354) {
+        client_in_step(client);
         if (job->accepted > 0)
             client_say_content(client, job);
         else if (client_is_lmtp(client))
@@ -274,12 +281,16 @@ static void on_chunk(struct client *client, struct client_command command, uint1
     }
     if (is_positive(code) && client->job_count == 1)
         client->needs_reset = false;
+    if (is_positive(code))
+        client->unproven++;
     on_end(client, command, code, reply);
 }
 
 static void on_quit(struct client *client, struct client_command command, uint16_t code,
                     struct smtp_slice reply)
 {
+    if (code != 221 && client->unproven > 0)
+        client_out_of_step(client, reply);
     client_end(client, CLIENT_END_DONE, reply);
 }
 
@@ -297,7 +308,7 @@ static reply_reader *const readers[] = {
 /* RFC 5321 §3.8: may come at any time, and ends the conversation. */
 static void on_farewell(struct client *client, const struct client_command *head, struct smtp_slice reply)
 {
-    bool is_end = head != NULL && (head->kind == COMMAND_END || head->kind == COMMAND_BDAT);
+    bool is_end = head != NULL && client_command_is_end(head->kind);
     if (is_end && client_is_lmtp(client))
         outcome_by_reply(head->job, &head->job->delivery->targets[head->target], 421, reply);
     client_end(client, CLIENT_END_CLOSING, reply);
@@ -313,6 +324,7 @@ void client_on_reply(struct client *client, uint16_t code, struct smtp_slice rep
         return;
     }
     if (head == NULL) {
+        client_out_of_step(client, reply);
         client_end(client, CLIENT_END_BROKEN, SMTP_SLICE("4.5.0 reply without a command"));
         return;
     }

@@ -89,30 +89,60 @@ void endpoint_succeed(struct endpoint *endpoint)
 
 enum gear endpoint_gear(struct endpoint *endpoint, uint64_t now_us)
 {
-    if (endpoint->gear_max < GEAR_STREAM && now_us - endpoint->lowered_us >= ENDPOINT_GEAR_REST_US) {
-        endpoint->gear_max = GEAR_STREAM;
-        endpoint->breaks = 0;
+    if (endpoint->gear_max < GEAR_STREAM && now_us >= endpoint->rest_until_us) {
+        endpoint->gear_max++;
+        endpoint->rest_until_us = now_us + ENDPOINT_REST_MIN_US; /* for the next one to show what it does */
     }
     return endpoint->gear_max;
 }
 
+static uint64_t next_rest_us(const struct endpoint *endpoint, uint64_t now_us)
+{
+    bool has_held = now_us >= endpoint->rest_until_us + ENDPOINT_REST_MAX_US;
+
+    if (endpoint->rest_us == 0 || has_held)
+        return ENDPOINT_REST_MIN_US;
+    return endpoint->rest_us < ENDPOINT_REST_MAX_US / 2 ? endpoint->rest_us * 2 : ENDPOINT_REST_MAX_US;
+}
+
 void endpoint_confused(struct endpoint *endpoint, enum gear gear, uint64_t now_us)
 {
-    assert(endpoint->gear_max >= GEAR_LOCKSTEP);
+    assert(endpoint->gear_max >= GEAR_LOCKSTEP && endpoint->gear_max <= GEAR_STREAM);
     if (gear > endpoint->gear_max || gear <= GEAR_LOCKSTEP)
         return; /* it is lowered already, or cannot be */
     endpoint->gear_max = gear - 1;
+    endpoint->proven_until_us = 0; /* what comes back may be another program */
+    endpoint->gear_failed = gear;
     endpoint->lowered_us = now_us;
-    endpoint->breaks = 0;
+    endpoint->rest_us = next_rest_us(endpoint, now_us);
+    endpoint->rest_until_us = now_us + endpoint->rest_us;
+}
+
+void endpoint_counted(struct endpoint *endpoint, uint64_t now_us)
+{
+    endpoint->proven_until_us = now_us + ENDPOINT_PROVEN_US;
+}
+
+void endpoint_miscounted(struct endpoint *endpoint, uint64_t now_us)
+{
+    endpoint_confused(endpoint, GEAR_STREAM, now_us);
+    assert(endpoint->gear_max < GEAR_STREAM);
+    endpoint->proven_until_us = 0;
+    endpoint->gear_failed = GEAR_STREAM;
+    endpoint->lowered_us = now_us;
+    endpoint->rest_us = ENDPOINT_REST_MAX_US;
+    endpoint->rest_until_us = now_us + ENDPOINT_REST_MAX_US;
 }
 
 void endpoint_broke(struct endpoint *endpoint, enum gear gear, uint64_t ready_us, uint64_t now_us)
 {
     assert(ready_us <= now_us);
-    if (endpoint->broke_us != 0 && ready_us <= endpoint->broke_us)
-        return;
-    endpoint->broke_us = now_us;
-    endpoint->breaks++;
-    if (endpoint->breaks >= ENDPOINT_BREAKS_MAX)
+    if (ready_us > endpoint->lowered_us)
         endpoint_confused(endpoint, gear, now_us);
+}
+
+void endpoint_held(struct endpoint *endpoint, enum gear gear, uint64_t ready_us)
+{
+    if (gear >= endpoint->gear_failed && ready_us > endpoint->lowered_us)
+        endpoint->rest_us = 0;
 }

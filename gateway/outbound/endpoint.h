@@ -15,10 +15,7 @@
 struct group_host;
 struct next_hop_host;
 
-enum {
-    ENDPOINT_TEXT_SIZE = 256 + ADDRESS_TEXT_SIZE,
-    ENDPOINT_BREAKS_MAX = 2, /* conversations that broke in a gear before the one below is taken */
-};
+enum { ENDPOINT_TEXT_SIZE = 256 + ADDRESS_TEXT_SIZE };
 
 /* How much of a conversation goes out in one flight; see README.md. */
 enum gear {
@@ -28,7 +25,12 @@ enum gear {
     GEAR_STREAM = 4,
 };
 
-#define ENDPOINT_GEAR_REST_US UINT64_C(3600000000) /* after which a gear that was given up is tried again */
+/* How long a gear that was given up rests before it is tried anew: at first, and at most. */
+#define ENDPOINT_REST_MIN_US UINT64_C(60000000)
+#define ENDPOINT_REST_MAX_US UINT64_C(3600000000)
+
+/* So long a peer that has shown that it counts its replies is trusted in that. */
+#define ENDPOINT_PROVEN_US UINT64_C(3600000000)
 
 struct endpoint {
     struct list link; /* in site.endpoints, in the order in which they are tried; or in site.old_endpoints,
@@ -51,10 +53,12 @@ struct endpoint {
     uint64_t left_out_until_us;       /* monotonic; 0: may be tried */
     uint32_t backoff_ms;              /* the last one; 0: none since the last success */
     uint32_t established;             /* sessions that got beyond the greeting */
-    uint32_t breaks;     /* while several messages were in flight, since a conversation that ended well */
-    uint64_t broke_us;   /* monotonic: the last of them; 0: none */
-    uint64_t lowered_us; /* monotonic: when gear_max was last lowered */
     enum gear gear_max;
+    enum gear gear_failed;    /* the last that was given up; 0: none was */
+    uint64_t lowered_us;      /* monotonic: when that was; 0: never */
+    uint64_t rest_us;         /* how long it rests; 0: it has proved itself since */
+    uint64_t rest_until_us;   /* monotonic: gear_max goes up by one then */
+    uint64_t proven_until_us; /* it gives one reply to each command; 0: nobody knows */
 };
 
 /* One address of a host. NULL without memory. Nobody may use it any more when it is freed. */
@@ -77,14 +81,24 @@ void endpoint_fail(struct endpoint *endpoint, uint64_t now_us, uint32_t first_ms
 /* It took or refused a message in good order. */
 void endpoint_succeed(struct endpoint *endpoint);
 
-/* The highest gear for a new conversation. */
+/* The highest gear for a new conversation: one more after each rest. */
 enum gear endpoint_gear(struct endpoint *endpoint, uint64_t now_us);
 
 /*
- * A conversation in this gear, ready since `ready_us`, broke with several messages in flight: some peers
- * cannot stand that. All that broke at one moment count as one, as a peer that restarts breaks them all.
+ * A conversation in this gear, ready since `ready_us`, broke with several messages in flight: the gear goes
+ * down by one. Whatever began before the last such moment counts no more, as a peer that restarts breaks all
+ * its conversations. Each rest is twice as long as the one before, unless the gear has held in between: in a
+ * conversation to its end, or for an hour.
  */
 void endpoint_broke(struct endpoint *endpoint, enum gear gear, uint64_t ready_us, uint64_t now_us);
 
-/* The peer lost its way among what was sent in this gear. */
+/* The peer lost its way among what was sent in this gear: down by one. */
 void endpoint_confused(struct endpoint *endpoint, enum gear gear, uint64_t now_us);
+
+/* Replies in the stream were in step with the commands; or they were not: gear 4 rests for the longest time.
+ */
+void endpoint_counted(struct endpoint *endpoint, uint64_t now_us);
+void endpoint_miscounted(struct endpoint *endpoint, uint64_t now_us);
+
+/* A conversation that used what this gear is for, ready since `ready_us`, ended well. */
+void endpoint_held(struct endpoint *endpoint, enum gear gear, uint64_t ready_us);

@@ -1,5 +1,5 @@
-/* What a site gives to other workers: to the one that it belongs to, or, if it is spread, to those with room.
- */
+/* What a site gives to other workers: to the one that it belongs to, or, if it is spread, to those with room;
+ * what comes from others, and what comes home. */
 #include <assert.h>
 
 #include "gateway/outbound/job.h"
@@ -10,8 +10,9 @@ enum {
     GIFTS_MAX = 256,        /* deliveries given to the owner in one pump */
     OFFERED_MAX = 64,       /* deliveries of one site that others may hold, if it is spread */
     OFFER_AGAIN_US = 20000, /* nobody had room: ask again */
-    STUCK_US = 60000000,    /* nobody had room for so long: look for mail that is too old */
     WAITING_PER_CONNECTION = 2,
+    UNWILLING_US =
+        20000, /* the other worker ends, or has another configuration: it gets nothing for so long */
 };
 
 /* The next delivery that may be given away, or NULL. */
@@ -63,21 +64,6 @@ static bool give(struct site *site, struct job *job)
     return false;
 }
 
-/* Nobody takes what waits. */
-static void note_refusal(struct site *site, uint64_t now_us)
-{
-    if (site->share > 0)
-        return;
-    if (site->refused_since_us == 0)
-        site->refused_since_us = now_us;
-    if (now_us - site->refused_since_us >= STUCK_US) {
-        site_set_reason(site, "4.4.1 no connection is free");
-        site_defer_old(site);
-        site->refused_since_us = now_us;
-    }
-    site_set_alarm(site, now_us + OFFER_AGAIN_US);
-}
-
 static void offer_to_all(struct site *site, uint64_t now_us)
 {
     uint64_t sessions = site->session_count - site->closing;
@@ -92,10 +78,10 @@ static void offer_to_all(struct site *site, uint64_t now_us)
         if (job == NULL)
             return;
         if (!give(site, job)) {
-            note_refusal(site, now_us);
+            if (site->share == 0)
+                site_set_alarm(site, now_us + OFFER_AGAIN_US);
             return;
         }
-        site->refused_since_us = 0;
     }
 }
 
@@ -129,4 +115,76 @@ void site_hand_over(struct site *site)
         give_to_owner(site, now_us);
     else if (site->is_spread && options->hand_over != NULL && site->state == SITE_UP)
         offer_to_all(site, now_us);
+}
+
+/* --- From other workers --- */
+
+void outbound_accept_handover(struct outbound *outbound, struct queue_delivery *delivery)
+{
+    const struct outbound_gift *gift = delivery->user;
+
+    assert(!outbound->options.is_local(outbound->options.context, delivery->queue));
+    assert(gift != NULL && gift->hop != NULL);
+    struct site *site = outbound->is_draining ? NULL : site_of_hop(outbound, gift->hop);
+    /* While a new configuration is taken over by one worker after the other, the giver may know another
+     * owner. */
+    if (site == NULL || !site_is_ours(site)) {
+        outbound->options.send_home(outbound->options.context, delivery); /* untried */
+        return;
+    }
+    struct job *job = job_new(site, delivery);
+    if (job != NULL)
+        site_push_job(site, job, false);
+}
+
+static bool is_done(const struct queue_delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
+        if (delivery->targets[i].outcome != QUEUE_DONE)
+            return false;
+    }
+    return true;
+}
+
+static bool is_untried(const struct queue_delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
+        if (delivery->targets[i].outcome != QUEUE_RETRY)
+            return false;
+    }
+    return true;
+}
+
+/* How many may be at the owner at a time grows with each that it delivers. */
+static void learn_from(struct site *site, const struct queue_delivery *delivery)
+{
+    uint64_t now_us = loop_now_us(site->outbound->options.loop);
+
+    if (is_untried(delivery)) {
+        site->give_after_us = now_us + UNWILLING_US;
+    } else if (is_done(delivery)) {
+        site->handed_max += site->handed_max < SITE_HANDED_MAX ? 1 : 0;
+        site->worked_us = now_us;
+    } else if (site->handed_max > SITE_HANDED_MIN) {
+        site->handed_max--;
+    }
+}
+
+void outbound_come_home(struct outbound *outbound, struct queue_delivery *delivery)
+{
+    struct outbound_gift *gift = delivery->user;
+    struct site *site = gift->site;
+
+    assert(site->outbound == outbound && site->handed > 0);
+    next_hop_unref(gift->hop);
+    pool_free(outbound->options.pool, gift, sizeof(*gift));
+    delivery->user = NULL;
+    site->handed--;
+    learn_from(site, delivery);
+    site_touch(site);
+    if (is_untried(delivery) && site_is_late(site, delivery))
+        site_judge_late(site, delivery);
+    else
+        report_settle(outbound, delivery, site->name);
+    site_unuse(site);
 }

@@ -12,6 +12,7 @@
 enum {
     FAILURE_TTL_S = 10, /* as the resolver remembers failures */
     FIXED_TTL_S = 3600, /* of what needs no answer of the DNS */
+    TTL_MIN_S = 5,      /* a lane is asked for no more often */
 };
 
 /* --- Asking --- */
@@ -101,33 +102,53 @@ static void answer_with(struct hop_query *query, struct next_hop *draft)
         refuse(query, 451, "4.3.0", "no memory for the next hop");
 }
 
+/* Into its place by preference. */
+static void insert_host(struct next_hop *draft, struct next_hop_host *hosts, const struct mx_host *host)
+{
+    uint32_t at = draft->host_count++;
+
+    for (; at > 0 && hosts[at - 1].preference > host->preference; at--)
+        hosts[at] = hosts[at - 1];
+    hosts[at] = (struct next_hop_host){
+        .name = host->name,
+        .preference = host->preference,
+        .port = 25,
+        .is_authentic = host->is_authentic,
+        .address_count = host->address_count,
+        .addresses = host->addresses,
+    };
+}
+
 /* Only the order of the preferences counts, so that 10 and 20 are the same site as 5 and 50. */
+static void rank_hosts(struct next_hop_host *hosts, uint32_t count)
+{
+    uint16_t last = hosts[0].preference;
+    uint16_t rank = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        rank += hosts[i].preference != last;
+        last = hosts[i].preference;
+        hosts[i].preference = rank;
+    }
+}
+
+/* A host without an address now is one of the site's, too: were it left out, there would be another site,
+ * with limits of its own, for as long as its name cannot be looked up. */
 static void conclude_mx(struct hop_query *query)
 {
     const struct mx_result *result = query->results[0];
     struct next_hop_host hosts[NEXT_HOP_HOSTS_MAX];
     struct next_hop draft = {.hosts = hosts, .is_mx = true};
-    uint16_t rank = 0;
 
     if (result == NULL || result->status != MX_OK) {
         refuse_by(query, result);
         return;
     }
-    assert(result->host_count > 0 && result->host_count <= NEXT_HOP_HOSTS_MAX);
-    for (uint32_t i = 0; i < result->host_count; i++) {
-        const struct mx_host *host = &result->hosts[i];
-        if (i > 0 && host->preference != result->hosts[i - 1].preference)
-            rank++;
-        hosts[i] = (struct next_hop_host){
-            .name = host->name,
-            .preference = rank,
-            .port = 25,
-            .is_authentic = host->is_authentic,
-            .address_count = host->address_count,
-            .addresses = host->addresses,
-        };
-    }
-    draft.host_count = result->host_count;
+    uint32_t count = result->host_count + result->absent_count;
+    assert(result->host_count > 0 && count <= NEXT_HOP_HOSTS_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        insert_host(&draft, hosts, &result->hosts[i]);
+    rank_hosts(hosts, count);
     draft.name = next_hop_shared_name(&draft);
     query->ttl_s = result->ttl_s;
     answer_with(query, &draft);
@@ -141,7 +162,7 @@ static void set_port(struct sockaddr_storage *address, uint16_t port)
         ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(port);
 }
 
-/* False: the host has no address now. */
+/* False: the host has no address now; it is one of the site's nevertheless. */
 static bool take_host(struct hop_query *query, uint32_t index, struct next_hop_host *out)
 {
     const struct destination *destination = &query->hosts->destination;
@@ -181,15 +202,15 @@ static void conclude_hosts(struct hop_query *query)
         .tls_names = destination->tls_names,
         .tls_name_count = (uint32_t)destination->tls_name_count,
     };
+    uint32_t present = 0;
 
     query->ttl_s = FIXED_TTL_S;
-    for (uint32_t i = 0; i < destination->host_count; i++) {
-        if (take_host(query, i, &hosts[draft.host_count]))
-            draft.host_count++;
-    }
-    if (draft.host_count < destination->host_count)
+    draft.host_count = (uint32_t)destination->host_count;
+    for (uint32_t i = 0; i < draft.host_count; i++)
+        present += take_host(query, i, &hosts[i]);
+    if (present < draft.host_count)
         query->ttl_s = FAILURE_TTL_S; /* those that are missing may soon be there */
-    if (draft.host_count > 0) {
+    if (present > 0) {
         answer_with(query, &draft);
         return;
     }
@@ -283,7 +304,8 @@ void hop_query_answered(struct hop_query *query)
         assert(link->query == query);
         link->query = NULL;
         if (!outbound->is_draining) {
-            link->expires_us = loop_now_us(outbound->options.loop) + query->ttl_s * 1000000;
+            uint64_t ttl_s = query->ttl_s > TTL_MIN_S ? query->ttl_s : TTL_MIN_S;
+            link->expires_us = loop_now_us(outbound->options.loop) + ttl_s * 1000000;
             lane_set_site(link, site_of_answer(outbound, query));
         }
     }

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "gateway/outbound/feed.h"
+#include "gateway/outbound/outcome.h"
 #include "gateway/outbound/report.h"
 #include "gateway/outbound/site.h"
 
@@ -22,12 +23,28 @@ static void content_sent(struct conn_ref *ref)
     job_unhold(job);
 }
 
+/* Only its sender is to be told. */
+static void go_home_unsent(struct site *site, struct queue_delivery *delivery)
+{
+    struct outbound *outbound = site->outbound;
+
+    outcome_owed(site, delivery);
+    if (outbound->options.is_local(outbound->options.context, delivery->queue))
+        report_settle(outbound, delivery, site->name);
+    else
+        outbound->options.send_home(outbound->options.context, delivery);
+}
+
 struct job *job_new(struct site *site, struct queue_delivery *delivery)
 {
     struct outbound *outbound = site->outbound;
-    struct job *job = pool_alloc(outbound->options.pool, sizeof(*job));
 
     assert(delivery->target_count > 0);
+    if (delivery->is_owed) {
+        go_home_unsent(site, delivery);
+        return NULL;
+    }
+    struct job *job = pool_alloc(outbound->options.pool, sizeof(*job));
     if (job == NULL) {
         for (uint32_t i = 0; i < delivery->target_count; i++)
             delivery->targets[i].outcome = QUEUE_DEFER;

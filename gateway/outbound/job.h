@@ -54,6 +54,7 @@ struct job {
     uint64_t began_ms;           /* wall: when a session took it */
     uint64_t ended_us;           /* monotonic: when the last octet was queued */
     uint64_t end_at;             /* client.queued_bytes then */
+    uint64_t size;               /* for SIZE=; of what is not converted, once it is screened */
     uint32_t holds;              /* sends and reads that use its memory */
     uint32_t accepted;           /* recipients */
     uint32_t answered;           /* RCPT commands */
@@ -68,7 +69,8 @@ struct job {
     bool is_for_nobody; /* the dot only ends a DATA that should not have been accepted */
 };
 
-/* NULL: no memory; the delivery is then already on its way home, deferred. */
+/* NULL: there is nothing to send (queue_delivery.is_owed), or no memory; the delivery is then already on its
+ * way home, told or deferred. */
 struct job *job_new(struct site *site, struct queue_delivery *delivery) __attribute__((warn_unused_result));
 
 /* Changes the state; asserts that the diagram allows it. */

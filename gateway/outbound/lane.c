@@ -18,6 +18,21 @@ void lane_forget_query(struct lane_link *link)
     link->query = NULL;
 }
 
+/* What waits there stays in the queue until the lane has a site again. */
+static void leave_site(struct lane_link *link)
+{
+    struct site *site = link->site;
+
+    list_remove(&link->ready_link);
+    link->site = NULL;
+    site_unuse(site);
+}
+
+bool lane_is_stale(const struct lane_link *link, uint64_t now_us)
+{
+    return link->query == NULL && link->expires_us <= now_us;
+}
+
 void lane_set_site(struct lane_link *link, struct site *site)
 {
     struct site *old = link->site;
@@ -75,6 +90,8 @@ static void look_up(struct outbound *outbound, struct lane_link *link, const cha
     link->expires_us = 0;
     if (!hop_query_begin(outbound, link, domain, hosts, tls))
         lane_set_site(link, outbound->no_memory);
+    else if (link->query != NULL && link->site != NULL && link->site->hop == NULL)
+        leave_site(link); /* an old verdict must not judge what came after it */
 }
 
 /* `text` is of a line of the route file, or NULL; the call takes it. */

@@ -2,9 +2,10 @@
  * A lane link ties a lane of the queue to the site that serves it; it is the lane's user pointer. Worker's
  * thread.
  *
- *     no site ──asked──▶ looking up ──answered──▶ site ──ttl over, mail again──▶ looking up
+ *     no site ──asked──▶ looking up ──answered──▶ site ──ttl over, mail──▶ looking up
  *
- * While it is looked up, a lane keeps the site that it had; mail goes there, if there is one.
+ * While it is looked up, a lane keeps the hosts that it had, and mail goes there; a verdict that it had holds
+ * no longer, so mail waits for the answer.
  */
 #pragma once
 
@@ -27,6 +28,9 @@ struct lane_link {
 /* Finds the site of a lane by the routes as they are now, or asks for it; what waits is taken as soon as it
  * is known. */
 void lane_route(struct outbound *outbound, struct lane_link *link);
+
+/* What the DNS said about it holds no more. */
+bool lane_is_stale(const struct lane_link *link, uint64_t now_us);
 
 /* The lane goes, or its route is found anew: no answer is waited for. */
 void lane_forget_query(struct lane_link *link);

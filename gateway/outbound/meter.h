@@ -5,6 +5,7 @@
 #pragma once
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define METER_NS_PER_US UINT64_C(1000)
@@ -49,6 +50,12 @@ static inline uint64_t meter_at(const struct meter *meter)
     if (meter->interval_ns == 0 || meter->due_ns <= meter->tolerance_ns)
         return 0;
     return (meter->due_ns - meter->tolerance_ns + METER_NS_PER_US - 1) / METER_NS_PER_US;
+}
+
+/* It is as good as new: nothing that began is remembered. */
+static inline bool meter_is_at_rest(const struct meter *meter, uint64_t now_us)
+{
+    return meter->interval_ns == 0 || meter->due_ns <= now_us * METER_NS_PER_US;
 }
 
 /* One begins now. */

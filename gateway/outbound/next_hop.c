@@ -11,11 +11,21 @@
 
 /* --- The name of a site of MX hosts --- */
 
-static bool all_end_in(const struct next_hop *draft, const char *end)
+/* How many hosts are tried first. */
+static uint32_t count_best(const struct next_hop *draft)
+{
+    uint32_t count = 1;
+
+    while (count < draft->host_count && draft->hosts[count].preference == draft->hosts[0].preference)
+        count++;
+    return count;
+}
+
+static bool best_end_in(const struct next_hop *draft, const char *end)
 {
     size_t end_size = strlen(end);
 
-    for (uint32_t i = 0; i < draft->host_count; i++) {
+    for (uint32_t i = 0; i < count_best(draft); i++) {
         const char *name = draft->hosts[i].name;
         size_t size = strlen(name);
         if (size < end_size || strcmp(name + size - end_size, end) != 0)
@@ -30,9 +40,8 @@ static const char *first_name(const struct next_hop *draft)
 {
     const char *first = draft->hosts[0].name;
 
-    for (uint32_t i = 1; i < draft->host_count; i++) {
-        bool is_best = draft->hosts[i].preference == draft->hosts[0].preference;
-        if (is_best && strcmp(draft->hosts[i].name, first) < 0)
+    for (uint32_t i = 1; i < count_best(draft); i++) {
+        if (strcmp(draft->hosts[i].name, first) < 0)
             first = draft->hosts[i].name;
     }
     return first;
@@ -41,7 +50,7 @@ static const char *first_name(const struct next_hop *draft)
 /* Addresses end in nothing that would name anybody. */
 static bool is_any_address(const struct next_hop *draft)
 {
-    for (uint32_t i = 0; i < draft->host_count; i++) {
+    for (uint32_t i = 0; i < count_best(draft); i++) {
         struct sockaddr_storage address;
         if (draft->hosts[i].name[0] == '[' || parse_ip(draft->hosts[i].name, 25, &address) == 0)
             return true;
@@ -56,7 +65,7 @@ const char *next_hop_shared_name(const struct next_hop *draft)
     if (is_any_address(draft))
         return first_name(draft);
     const char *domain = psl_registrable_domain(psl_builtin(), draft->hosts[0].name);
-    return domain != NULL && all_end_in(draft, domain) ? domain : first_name(draft);
+    return domain != NULL && best_end_in(draft, domain) ? domain : first_name(draft);
 }
 
 /* --- Identity --- */
@@ -176,18 +185,50 @@ struct next_hop *next_hop_new(const struct next_hop *draft)
     return hop;
 }
 
+/* --- Sections --- */
+
+/* Backups elsewhere do not take a site out of its section: a domain at Google counts there as all others do,
+ * whatever it has for the day when Google is away. */
+const struct config_limits *next_hop_limits(const struct config *config, const struct next_hop *hop)
+{
+    const char *names[NEXT_HOP_HOSTS_MAX];
+    uint32_t count = hop->is_mx ? count_best(hop) : hop->host_count;
+
+    assert(count <= NEXT_HOP_HOSTS_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        names[i] = hop->hosts[i].name;
+    return config_limits_find(config, hop->name, names, count);
+}
+
+static enum config_security security_of(const struct config *config, const struct next_hop *hop)
+{
+    enum config_security tls = next_hop_limits(config, hop)->tls;
+    return tls != CONFIG_SECURITY_UNSET ? tls : CONFIG_SECURITY_MAY;
+}
+
+static enum config_security security_of_host(const struct config *config, const struct next_hop_host *host)
+{
+    struct next_hop alone = {.is_mx = true, .hosts = host, .host_count = 1};
+
+    alone.name = next_hop_shared_name(&alone);
+    return security_of(config, &alone);
+}
+
 enum config_security next_hop_security(const struct config *config, const struct next_hop *draft,
                                        enum config_security wanted)
 {
-    const char *names[NEXT_HOP_HOSTS_MAX];
-
+    static_assert(CONFIG_SECURITY_NONE < CONFIG_SECURITY_MAY &&
+                      CONFIG_SECURITY_MAY < CONFIG_SECURITY_ENCRYPT &&
+                      CONFIG_SECURITY_ENCRYPT < CONFIG_SECURITY_VERIFY,
+                  "the greater, the more is asked for");
     if (wanted != CONFIG_SECURITY_UNSET)
         return wanted;
-    assert(draft->host_count <= NEXT_HOP_HOSTS_MAX);
-    for (uint32_t i = 0; i < draft->host_count; i++)
-        names[i] = draft->hosts[i].name;
-    const struct config_limits *limits = config_limits_find(config, draft->name, names, draft->host_count);
-    return limits->tls != CONFIG_SECURITY_UNSET ? limits->tls : CONFIG_SECURITY_MAY;
+    enum config_security most = security_of(config, draft);
+    for (uint32_t i = 0; draft->is_mx && i < draft->host_count; i++) {
+        enum config_security tls = security_of_host(config, &draft->hosts[i]);
+        most = tls > most ? tls : most;
+    }
+    return most;
 }
 
 struct next_hop *next_hop_of_destination(const struct config *config, const struct destination *destination)

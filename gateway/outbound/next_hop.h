@@ -23,12 +23,12 @@ enum {
 };
 
 struct next_hop_host {
-    const char *name;    /* in the DNS, an address, or the path of a socket; lower case */
-    uint16_t preference; /* the lowest first; equals share the load */
-    uint16_t weight;     /* 0: none; else the part of the mail that it gets among its equals */
-    uint16_t port;       /* 0: a Unix socket */
-    bool is_authentic;   /* DNSSEC says so, from the MX to the address */
-    uint32_t address_count;
+    const char *name;       /* in the DNS, an address, or the path of a socket; lower case */
+    uint16_t preference;    /* the lowest first; equals share the load */
+    uint16_t weight;        /* 0: none; else the part of the mail that it gets among its equals */
+    uint16_t port;          /* 0: a Unix socket */
+    bool is_authentic;      /* DNSSEC says so, from the MX to the address */
+    uint32_t address_count; /* 0: none just now, but some other host has */
     const struct sockaddr_storage *addresses; /* with ports; tried in this order */
 };
 
@@ -46,13 +46,19 @@ struct next_hop {
     const struct next_hop_host *hosts; /* by preference */
 };
 
-/* What a site of MX hosts is called: the registrable domain that all of them are in ("google.com",
- * "example.co.uk"; by the Public Suffix List as the library brings it), else the first in the alphabet of
- * those that are tried first. Points into a name of draft->hosts, which are by preference. */
+/* What a site of MX hosts is called: the registrable domain that all hosts of the best preference are in
+ * ("google.com", "example.co.uk"; by the Public Suffix List as the library brings it), else the first of
+ * these in the alphabet. Points into a name of draft->hosts, which are by preference. */
 const char *next_hop_shared_name(const struct next_hop *draft) __attribute__((returns_nonnull));
 
-/* How the hosts of a draft are to be spoken with: as `wanted` by the route, else as the limits for them say,
- * else TLS where it can be had. */
+/* The limits of a draft or next hop: those that cover it by its name, or its hosts; of MX hosts those of the
+ * best preference. Points into the configuration. */
+const struct config_limits *next_hop_limits(const struct config *config, const struct next_hop *hop)
+    __attribute__((returns_nonnull));
+
+/* How the hosts of a draft are to be spoken with: as `wanted` by the route, else as its limits say, else TLS
+ * where it can be had. MX hosts are never asked for less than any of them would be asked for as a site of its
+ * own. */
 enum config_security next_hop_security(const struct config *config, const struct next_hop *draft,
                                        enum config_security wanted);
 

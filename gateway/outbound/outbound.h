@@ -23,6 +23,7 @@
 #include "queue/queue.h"
 
 struct hop_query;
+struct probes;
 struct rate_table;
 struct site;
 
@@ -81,6 +82,7 @@ struct outbound_options {
     uint32_t site_backoff_ms;
 
     struct rate_table *notice_rates; /* of all workers; NULL: notices are not limited */
+    struct probes *probes;           /* the same; NULL: each worker probes for itself, as when it is alone */
     const char *resolv_conf;         /* NULL: /etc/resolv.conf */
 };
 
@@ -99,6 +101,7 @@ struct outbound {
     const struct config *config; /* the policy's */
     struct resolver *resolver;
     struct list *buckets;   /* OUTBOUND_BUCKETS: all sites, by the hash of their key */
+    struct list *hosts;     /* OUTBOUND_BUCKETS, behind them: those of all groups, by their names */
     struct list groups;     /* those that several sites can share */
     struct site *no_memory; /* where mail goes that nothing better could be made for */
     struct list leaving; /* sites that the configuration no longer leads to, until their last user is gone */
@@ -113,6 +116,7 @@ struct outbound {
     uint32_t session_count;
     uint32_t query_count; /* that lanes of ours wait for */
     bool is_draining;
+    uint64_t began_us; /* monotonic */
     uint64_t random;
 };
 
@@ -153,8 +157,26 @@ void outbound_come_home(struct outbound *outbound, struct queue_delivery *delive
  * start at once. A hint that is renewed with each pump. */
 uint32_t outbound_room(const struct outbound *outbound, uint32_t site_index);
 
+/*
+ * Asks this worker's resolver whether a domain says of itself that it takes no mail (a null MX, RFC 7505),
+ * for who judges a sender. `answer` is called once, from the loop, never from inside of this call, soon
+ * after outbound_drain at the latest; a failure is no null MX. The domain is as idna_domain_key wrote it,
+ * zero-terminated, and is copied. False: no memory, and `answer` is not called.
+ */
+bool outbound_ask_null_mx(struct outbound *outbound, const char *domain,
+                          void (*answer)(void *asker, bool is_null), void *asker)
+    __attribute__((warn_unused_result));
+
+/* Every now and then, at least once a second while the shard holds mail: looks at what waits in its lanes for
+ * messages that are late or too old. `since_us`: time since the last call for it. */
+void outbound_sweep(struct outbound *outbound, struct queue *queue, uint64_t since_us);
+
 /* Once a turn, as a hook of the loop: starts what can be started. */
 void outbound_pump(struct outbound *outbound);
+
+/* At the end of each turn, when connections have been flushed, too: makes the next turn come in time for what
+ * is to be done then. */
+void outbound_ask_for_turn(struct outbound *outbound);
 
 /* Takes nothing more, lets what is in flight end, says QUIT. What waits here goes home untried. */
 void outbound_drain(struct outbound *outbound);

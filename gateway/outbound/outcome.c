@@ -20,6 +20,7 @@ struct verdict {
     enum log_event event;
     bool is_unknown; /* perhaps delivered all the same */
     bool is_answer;  /* the peer's, not our own */
+    bool is_untried; /* nobody was asked */
     uint16_t code;   /* 0: none */
     struct smtp_slice reply;
     struct smtp_slice host; /* empty: no peer has to do with it */
@@ -121,15 +122,17 @@ static bool is_to_be_remembered(const struct verdict *verdict, const struct queu
     return verdict->event == LOG_DELIVER ? is_told_of_success(job, notify) : report_wants_failure(notify);
 }
 
+/* Of what a host of the site has taken. */
+static enum notice_action arrival_at(const struct site *site)
+{
+    return site->hop == NULL || site->hop->is_lmtp ? NOTICE_DELIVERED : NOTICE_RELAYED;
+}
+
 static enum notice_action action_of(const struct verdict *verdict)
 {
-    const struct site *site = verdict->job->site;
-
     if (verdict->event == LOG_BOUNCE)
         return NOTICE_FAILED;
-    if (verdict->event == LOG_DEFER)
-        return NOTICE_DELAYED;
-    return site->hop == NULL || site->hop->is_lmtp ? NOTICE_DELIVERED : NOTICE_RELAYED;
+    return verdict->event == LOG_DEFER ? NOTICE_DELAYED : arrival_at(verdict->job->site);
 }
 
 /* False: no memory. */
@@ -148,7 +151,7 @@ static bool remember(struct verdict *verdict, uint32_t number)
         .status = verdict->status,
         .reply = verdict->reply,
         .host = verdict->is_answer || verdict->event == LOG_DEFER ? verdict->host : SMTP_SLICE(""),
-        .at_ms = (int64_t)loop_now_wall_ms(job->site->outbound->options.loop),
+        .at_ms = verdict->is_untried ? 0 : (int64_t)loop_now_wall_ms(job->site->outbound->options.loop),
     };
     verdict->told = told_note(job->delivery, number, &reply);
     return verdict->told != NULL;
@@ -198,9 +201,10 @@ static void decide(struct verdict *verdict, uint32_t number)
 
     assert(target->outcome == QUEUE_RETRY);
     assert(verdict->outcome == QUEUE_DONE || verdict->outcome == QUEUE_DEFER);
-    if (is_to_be_remembered(verdict, target) && !remember(verdict, number) && verdict->event == LOG_BOUNCE)
+    const bool is_forgotten = is_to_be_remembered(verdict, target) && !remember(verdict, number);
+    if (is_forgotten && verdict->event == LOG_BOUNCE)
         put_off(verdict);
-    target->outcome = verdict->outcome;
+    target->outcome = is_forgotten && verdict->event == LOG_DELIVER ? QUEUE_OWED : verdict->outcome;
     count(verdict);
     log_outcome(verdict, target);
 }
@@ -273,6 +277,53 @@ void outcome_rest_unknown(struct job *job, struct smtp_slice reason)
     decide_rest(&verdict);
 }
 
+/* --- Delay without an attempt --- */
+
+void outcome_delay_due(struct job *job, struct smtp_slice reason)
+{
+    const struct outbound *outbound = job->site->outbound;
+    const uint64_t late_ms = outbound->config->retry.delay_warning_ms;
+    struct queue_delivery *delivery = job->delivery;
+    struct verdict verdict = verdict_of(job, 0, reason, LOG_DEFER);
+
+    assert(job->state == JOB_WAITING && job->client == NULL && !job->is_guest);
+    verdict.is_untried = true;
+    if (late_ms == 0 || age_ms(outbound, delivery) < late_ms)
+        return;
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
+        struct queue_target *target = &delivery->targets[i];
+        const uint8_t notify = recipient_decode(target->address, target->size).notify;
+        assert(target->outcome == QUEUE_RETRY);
+        if (target->marked)
+            continue;
+        if (job->envelope.sender.size == 0 || !report_wants_delay(notify))
+            target->marked = true; /* there is nobody to be told */
+        else if (!remember(&verdict, i))
+            return; /* no memory: at another time */
+    }
+}
+
+/* --- Delivered before --- */
+
+void outcome_owed(const struct site *site, struct queue_delivery *delivery)
+{
+    const struct told_reply reply = {
+        .action = arrival_at(site),
+        .reply = SMTP_SLICE("2.0.0 it arrived at an earlier time; what the host said then was not kept"),
+    };
+    const struct told_reply *told = NULL;
+
+    assert(delivery->is_owed);
+    for (uint32_t i = 0; i < delivery->target_count; i++) {
+        assert(delivery->targets[i].outcome == QUEUE_RETRY);
+        if (told != NULL)
+            told_share(delivery, i, told);
+        else
+            told = told_note(delivery, i, &reply);
+        delivery->targets[i].outcome = told != NULL ? QUEUE_DONE : QUEUE_OWED;
+    }
+}
+
 /* --- Expiry --- */
 
 static void log_expired(struct outbound *outbound, const struct queue_delivery *delivery, uint32_t number,
@@ -290,6 +341,8 @@ static void log_expired(struct outbound *outbound, const struct queue_delivery *
     log_recipient(&line, &delivery->targets[number]);
     log_u64(&line, "size", delivery->content_size);
     log_text(&line, "site", site_name);
+    if (told != NULL)
+        log_str(&line, "reply", told->reply.data, told->reply.size);
     log_text(&line, "class", notice_class_name(told != NULL ? told->class : NOTICE_CLASS_EXPIRED));
     log_u64(&line, "attempt", delivery->attempt);
     log_u64(&line, "delay_ms", age_ms(outbound, delivery));

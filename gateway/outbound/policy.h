@@ -9,6 +9,7 @@
  */
 
 #include "gateway/base/routes.h"
+#include "gateway/outbound/dns/resolver.h"
 
 struct classes;
 struct config;
@@ -22,3 +23,10 @@ struct outbound_policy {
     const struct table *passwords; /* "host:port" or "host" to "user password"; NULL: none */
     const struct classes *classes; /* which class of failure a reply belongs to */
 };
+
+enum { POLICY_ADDRESSES_MAX = 256 };
+
+/* Whom the resolver asks, and whose names and addresses mail must not come back to. `addresses`, with room
+ * for POLICY_ADDRESSES_MAX, is part of the answer. Pure. */
+struct resolver_settings policy_resolver(const struct outbound_policy *policy,
+                                         struct sockaddr_storage *addresses);

@@ -85,7 +85,7 @@ static void begin(struct site *site, struct job *job)
 {
     struct client *client = pick_session(site);
 
-    if (!client_has_room_for(client, job->delivery->target_count)) {
+    if (!client_has_room_for(client, job->delivery->target_count) || group_must_yield(site->group, client)) {
         client_retire(client);
         site_push_job(site, job, true);
         return;
@@ -95,21 +95,15 @@ static void begin(struct site *site, struct job *job)
     client_begin(client, job);
 }
 
-/* True when it stopped only because it has done enough for one turn. */
+/* True when it stopped only because it has done enough for one turn. What has to wait for the shaper waits in
+ * its lane. */
 static bool fill(struct site *site)
 {
     for (uint32_t i = 0; i < PUMP_MAX; i++) {
         uint32_t room = ready_room(site);
-        if (room == 0) {
+        if (room == 0 || site_waiting(site, 1) == 0) {
             group_end_turn(site->group, site); /* others can use it */
             return false;
-        }
-        if (list_is_empty(&site->jobs)) {
-            if (site->taking >= room || !site_take(site)) {
-                group_end_turn(site->group, site);
-                return false;
-            }
-            continue;
         }
         if (!group_has_turn(site->group, site))
             return false;
@@ -119,6 +113,12 @@ static bool fill(struct site *site)
             site_set_alarm(site, at_us);
             return false;
         }
+        if (list_is_empty(&site->jobs) && (site->taking >= room || !site_take(site))) {
+            group_end_turn(site->group, site);
+            return false;
+        }
+        if (list_is_empty(&site->jobs))
+            continue; /* it is being read back */
         begin(site, site_pop_job(site));
         group_end_turn(site->group, site);
     }
@@ -127,20 +127,21 @@ static bool fill(struct site *site)
 
 /* --- More connections --- */
 
-/* By the limits. False: not now; the site is pumped when it may be. */
+/* By the limits, and whoever came first comes first. False: not now; the site is in line, and is pumped when
+ * it may be. */
 static bool may_connect(struct site *site, uint64_t now_us)
 {
     uint64_t at_us = shaper_connect_at(&site->group->shaper, now_us);
 
-    if (at_us <= now_us)
+    group_wait(site->group, site, live_sessions(site) == 0);
+    bool is_next = group_is_next(site->group, site);
+    if (is_next && at_us <= now_us)
         return true;
-    if (at_us != UINT64_MAX) {
+    if (is_next && at_us != UINT64_MAX)
         site_set_alarm(site, at_us);
-        return false;
-    }
-    group_wait(site->group, site);
-    if (live_sessions(site) == 0)
-        group_steal_idle(site->group, site);
+    else
+        group_wake(site->group);
+    site->stays_in_line = true;
     return false;
 }
 
@@ -172,6 +173,7 @@ static void open_one(struct site *site)
         }
         if (endpoint == NULL) {
             group_wait_for_host(site->group, site);
+            site->stays_in_line = true;
             return;
         }
         int result = client_open(site, endpoint);
@@ -245,14 +247,8 @@ static void open_sessions(struct site *site)
         site->waiting_since_us = 0;
         return;
     }
-    if (site->state == SITE_DOWN) {
-        if (now_us < site->down_until_us) {
-            site_set_alarm(site, site->down_until_us);
-            return;
-        }
-        site->state = SITE_PROBING;
-        site_allow_all(site);
-    }
+    if (site->state == SITE_DOWN)
+        return;
     if (site->state == SITE_PROBING)
         probe(site, now_us);
     else
@@ -263,14 +259,8 @@ static void open_sessions(struct site *site)
  * one delivery of others as its probe. */
 static uint32_t room_while_down(struct site *site)
 {
-    uint64_t now_us = now_of(site);
-
-    if (live_sessions(site) > 0)
+    if (live_sessions(site) > 0 || (site->state == SITE_DOWN && !site_may_probe(site)))
         return 0;
-    if (site->state == SITE_DOWN && now_us < site->down_until_us) {
-        site_set_alarm(site, site->down_until_us);
-        return 0;
-    }
     return 1;
 }
 
@@ -304,7 +294,7 @@ static void retire_sessions(struct site *site)
 static bool judge_all(struct site *site)
 {
     for (uint32_t i = 0; i < PUMP_MAX; i++) {
-        if (site_waiting(site, 1) == 0 || site->taking > 0)
+        if (site_waiting(site, 1) == 0 || site->taking > 0 || reports_are_many(site->outbound))
             return false;
         site_defer_head(site);
     }
@@ -327,15 +317,19 @@ static bool work(struct site *site)
         return judge_all(site);
     bool again = false;
     if (site_is_ours(site)) {
-        if (shaper_connect_at(&site->group->shaper, now_of(site)) <= now_of(site))
-            group_wake(site->group); /* whoever waits behind it, should it want nothing itself */
+        site_look_up(site);
         again = fill(site);
+        site->stays_in_line = false;
         open_sessions(site);
+        if (!site->stays_in_line)
+            group_end_wait(site->group, site);
     }
     site_hand_over(site);
     publish_room(site);
-    if (site_is_ours(site))
+    if (site_is_ours(site)) {
+        group_offer_idle(site->group, site);
         keep_looking(site);
+    }
     return again;
 }
 
@@ -343,12 +337,14 @@ void site_pump(struct site *site)
 {
     bool again = false;
 
-    list_remove(&site->waiting_link);
     if (site->is_leaving || site->outbound->is_draining) {
-        if (site->group != NULL)
+        if (site->group != NULL) {
             group_end_turn(site->group, site);
+            group_end_wait(site->group, site);
+        }
         site_return_jobs(site);
         retire_sessions(site);
+        site_stop_probing(site);
         if (site->is_spread && !site->is_leaving)
             rooms_publish(site->outbound, site->index, 0);
     } else {

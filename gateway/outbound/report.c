@@ -7,6 +7,7 @@
 #include "gateway/outbound/outbound.h"
 #include "gateway/outbound/outcome.h"
 #include "gateway/outbound/report_inner.h"
+#include "gateway/outbound/site.h"
 #include "gateway/outbound/told.h"
 
 static int64_t now_of(const struct outbound *outbound)
@@ -26,6 +27,11 @@ uint32_t report_count(const struct outbound *outbound)
     return outbound->reports.waiting_count + outbound->reports.open_count;
 }
 
+bool reports_are_many(const struct outbound *outbound)
+{
+    return outbound->reports.are_many;
+}
+
 /* --- Who is told --- */
 
 /* enum notice_kind, or REPORT_NOBODY. The outcomes are final: queue_judge has seen them. */
@@ -39,6 +45,8 @@ static uint8_t kind_of(const struct outbound *outbound, const struct queue_deliv
 
     switch (target->outcome) {
     case QUEUE_RETRY:
+        if (told != NULL) /* outcome_delay_due */
+            return NOTICE_DELAY;
         break;
     case QUEUE_DONE:
         if (told != NULL) /* only of what is to be told */
@@ -52,6 +60,8 @@ static uint8_t kind_of(const struct outbound *outbound, const struct queue_deliv
         if (late_ms > 0 && !target->marked && report_wants_delay(notify) &&
             now_of(outbound) - delivery->arrival_ms >= (int64_t)late_ms)
             return NOTICE_DELAY;
+        break;
+    case QUEUE_OWED:
         break;
     }
     return REPORT_NOBODY;
@@ -152,17 +162,31 @@ static void end(struct report *report)
     report_free(report);
 }
 
-/* The notices cannot be stored. What was given up stays: the next attempt ends in the same way, and then its
- * sender is told. */
+/* Of what cannot be told now: what was given up stays, as the next attempt will end in the same way; what has
+ * arrived is not sent again, and its sender is still owed the notice. */
+static enum queue_outcome outcome_untold(enum notice_kind kind)
+{
+    return kind == NOTICE_FAILURE ? QUEUE_DEFER : QUEUE_OWED;
+}
+
+static bool is_too_old(const struct report *report)
+{
+    return now_of(report->outbound) - report->delivery->arrival_ms >=
+           (int64_t)report->outbound->config->retry.max_age_ms;
+}
+
+/* The notices cannot be stored. */
 static void give_up(struct report *report, int error)
 {
     struct queue_delivery *delivery = report->delivery;
 
     report_log_failure(report, error);
     report_close(report);
+    if (is_too_old(report))
+        report_suppress(report, NOTICE_SUCCESS, "max-age");
     for (uint32_t i = 0; i < delivery->target_count; i++) {
-        if (report->kinds[i] == NOTICE_FAILURE)
-            delivery->targets[i].outcome = QUEUE_DEFER;
+        if (report->kinds[i] == NOTICE_FAILURE || report->kinds[i] == NOTICE_SUCCESS)
+            delivery->targets[i].outcome = outcome_untold(report->kinds[i]);
     }
     set_marks(report, false);
     queue_settle(delivery, now_of(report->outbound));
@@ -176,6 +200,7 @@ static void give_back(struct report *report)
 
     for (uint32_t i = 0; i < delivery->target_count; i++)
         delivery->targets[i].outcome = QUEUE_RETRY;
+    set_marks(report, false);
     queue_settle(delivery, now_of(report->outbound));
     end(report);
 }
@@ -273,10 +298,28 @@ static void go_on(struct report *report)
 
 /* --- The door --- */
 
-void report_pump(struct outbound *outbound)
+static void push_waiting(struct reports *reports, struct report *report)
+{
+    list_push_back(&reports->waiting, &report->link);
+    reports->waiting_count++;
+    if (reports->waiting_count >= REPORTS_MANY)
+        reports->are_many = true;
+}
+
+/* Between the two marks lies enough for the sites to be worth waking. */
+static void allow_more(struct outbound *outbound)
 {
     struct reports *reports = &outbound->reports;
 
+    if (!reports->are_many || reports->waiting_count > REPORTS_MANY / 2)
+        return;
+    reports->are_many = false;
+    site_each(outbound, site_touch);
+    loop_wake_within(outbound->options.loop, 0);
+}
+
+static void open_some(struct reports *reports)
+{
     while (reports->open_count < REPORTS_OPEN_MAX && !list_is_empty(&reports->waiting)) {
         struct report *report = list_entry(list_pop_front(&reports->waiting), struct report, link);
         assert(report->state == REPORT_WAITING);
@@ -285,27 +328,31 @@ void report_pump(struct outbound *outbound)
         reports->waiting_count--;
         reports->open_count++;
     }
+}
+
+void report_pump(struct outbound *outbound)
+{
+    struct reports *reports = &outbound->reports;
+
+    open_some(reports);
     list_each_safe(link, &reports->open)
     {
         go_on(list_entry(link, struct report, link));
     }
     if (reports->open_count < REPORTS_OPEN_MAX && !list_is_empty(&reports->waiting))
         loop_wake_within(outbound->options.loop, 0);
+    allow_more(outbound);
 }
 
 static void report_begin(struct report *report)
 {
     struct outbound *outbound = report->outbound;
-    struct reports *reports = &outbound->reports;
 
     if (!report_apply_limits(report)) {
         queue_settle(report->delivery, now_of(outbound));
         end(report);
-    } else if (reports->waiting_count >= REPORTS_WAITING_MAX) {
-        give_up(report, -EBUSY);
     } else {
-        list_push_back(&reports->waiting, &report->link);
-        reports->waiting_count++;
+        push_waiting(&outbound->reports, report);
         loop_wake_within(outbound->options.loop, 0);
     }
 }
@@ -314,8 +361,9 @@ static void report_begin(struct report *report)
 static void settle_for_now(struct outbound *outbound, struct queue_delivery *delivery, const char *site_name)
 {
     for (uint32_t i = 0; i < delivery->target_count; i++) {
-        if (kind_of(outbound, delivery, i) == NOTICE_FAILURE)
-            delivery->targets[i].outcome = QUEUE_DEFER;
+        const uint8_t kind = kind_of(outbound, delivery, i);
+        if (kind == NOTICE_FAILURE || kind == NOTICE_SUCCESS)
+            delivery->targets[i].outcome = outcome_untold(kind);
     }
     settle_silently(outbound, delivery, site_name);
 }

@@ -12,12 +12,14 @@
  *     what became of the recipient                       told unless NOTIFY says otherwise
  *     given up, or expired                               yes: failure
  *     deferred, older than retry.delay_warning           yes: delay, once
+ *     the same, untried (outcome_delay_due)              yes: delay, once
  *     delivered to a mailbox, or passed on without DSN   no: success, only with NOTIFY=SUCCESS
  *
  * Never about a message with a null reverse-path (RFC 5321 §4.5.5), and no more often than `notices` in the
  * configuration allows; what is beyond that is logged. A notice that cannot be stored defers the recipients
- * that were given up: they are tried and told again later. A delay is then told after the next attempt; a
- * success is not told at all, since the mail must not go out twice.
+ * that were given up: they are tried and told again later. A delay is then told after the next attempt. Those
+ * whose success was to be told are owed (QUEUE_OWED): the mail does not go out again, and the notice is tried
+ * by the retry schedule, until the message is older than retry.max_age.
  *
  * Worker's thread only.
  */
@@ -33,8 +35,8 @@
 struct outbound;
 
 enum {
-    REPORTS_OPEN_MAX = 8,       /* being written at a time; each keeps a few pages of memory */
-    REPORTS_WAITING_MAX = 1024, /* beyond that a notice counts as one that cannot be stored */
+    REPORTS_OPEN_MAX = 16, /* being written at a time; each keeps a few pages of memory */
+    REPORTS_MANY = 256,    /* waiting: see reports_are_many */
 };
 
 /* In struct outbound; all fields are private to report*.c. */
@@ -43,6 +45,7 @@ struct reports {
     struct list open;
     uint32_t waiting_count;
     uint32_t open_count;
+    bool are_many;
 };
 
 /* What a recipient's NOTIFY, 0 when none was given, says about it (RFC 3461 §4.1). */
@@ -67,6 +70,10 @@ void report_settle(struct outbound *outbound, struct queue_delivery *delivery, c
 
 /* Goes on with what waited: once a turn, and when the queue says that there is room again. */
 void report_pump(struct outbound *outbound);
+
+/* So many wait that sites should take no more from the queue, from REPORTS_MANY on until half of them are
+ * written; then every site is touched. None is ever turned away for their number. */
+bool reports_are_many(const struct outbound *outbound);
 
 /* Deliveries that report_settle got and that are not released yet. */
 uint32_t report_count(const struct outbound *outbound);

@@ -110,6 +110,10 @@ int report_encode_address(const struct outbound *outbound, const struct envelope
 /* Takes out what is told too often, or to no address, and logs it. False: nothing is left. */
 bool report_apply_limits(struct report *report) __attribute__((warn_unused_result));
 
+/* Nobody is told of this kind, for good, which is logged: what was to be told as delayed is not told later
+ * either. */
+void report_suppress(struct report *report, enum notice_kind kind, const char *reason);
+
 /* Targets that are told of in this way. */
 uint32_t report_count_of(const struct report *report, enum notice_kind kind);
 

@@ -100,9 +100,10 @@ static bool take_rate(const struct report *report)
     return true;
 }
 
-/* Nobody is told of this kind, for good: what was to be told as delayed is not told later either. */
-static void suppress(struct report *report, enum notice_kind kind, const char *reason)
+void report_suppress(struct report *report, enum notice_kind kind, const char *reason)
 {
+    if (report_count_of(report, kind) == 0)
+        return;
     COUNTER_ADD(report->outbound->options.counters, notices_suppressed, 1);
     log_suppressed(report, kind, reason);
     for (uint32_t i = 0; i < report->delivery->target_count; i++) {
@@ -124,9 +125,9 @@ bool report_apply_limits(struct report *report)
         if (report_count_of(report, kind) == 0)
             continue;
         if (!is_address)
-            suppress(report, kind, "bad-address");
+            report_suppress(report, kind, "bad-address");
         else if (!take_rate(report))
-            suppress(report, kind, "rate");
+            report_suppress(report, kind, "rate");
         else
             any = true;
     }

@@ -2,13 +2,17 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "gateway/message/recipient.h"
 #include "gateway/outbound/convert.h"
 #include "gateway/outbound/outcome.h"
 #include "gateway/outbound/site.h"
 
-enum { SCREEN_REASON_SIZE = 128 + ENDPOINT_TEXT_SIZE };
+enum {
+    SCREEN_REASON_SIZE = 128 + ENDPOINT_TEXT_SIZE,
+    SCREEN_COUNT_MAX = 1 << 20, /* octets that are gone through before anything is said */
+};
 
 /* What stands in a command line must not end it. */
 static bool fits_a_line(struct smtp_slice text)
@@ -109,7 +113,7 @@ static enum job_carrier choose_carrier(const struct client *client, const struct
 
     if (job->convert != NULL)
         return CARRIER_DATA; /* a chunk begins with its size */
-    if (client->gear == GEAR_STREAM && is_chunk && is_in_memory(job->delivery))
+    if (client_may_stream(client) && is_chunk && is_in_memory(job->delivery))
         return CARRIER_CHUNK;
     return is_binary ? CARRIER_LATE_CHUNK : CARRIER_DATA;
 }
@@ -128,6 +132,51 @@ static bool screen_recipients(struct job *job)
     return open == 0;
 }
 
+/* How many lines begin with a dot: each of those was stuffed (RFC 5321 §4.5.2). */
+static uint64_t count_dot_lines(const struct queue_delivery *delivery)
+{
+    uint64_t count = 0;
+    char before = '\n';
+
+    for (uint32_t i = 0; i < delivery->piece_count; i++) {
+        const char *at = delivery->pieces[i].data;
+        const char *end = at + delivery->pieces[i].size;
+        if (at == end)
+            continue;
+        count += before == '\n' && *at == '.';
+        while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL && ++at < end)
+            count += *at == '.';
+        before = end[-1];
+    }
+    return count;
+}
+
+/*
+ * The peer counts without the stuffed dots (RFC 1870 §3), which are stored. Where it costs too much to count
+ * them, they are a quarter at the most, as when nothing else stands in the lines: only what is too large even
+ * so is refused here, the rest is left to the peer. True: everybody has an outcome.
+ */
+static bool screen_size(const struct client *client, struct job *job)
+{
+    const struct queue_delivery *delivery = job->delivery;
+    uint64_t limit = client->size_limit != 0 ? client->size_limit : UINT64_MAX;
+    uint64_t least = delivery->content_size;
+
+    job->size = delivery->content_size;
+    if (!(client->features & SMTP_EXT_SIZE))
+        return false;
+    if (job->envelope.flags & ENVELOPE_DOT_LINES) {
+        bool is_known = delivery->content_size <= SCREEN_COUNT_MAX && is_in_memory(delivery);
+        least -= is_known ? count_dot_lines(delivery) : least / 4;
+        if (is_known || job->size > limit)
+            job->size = is_known ? least : limit;
+    }
+    if (least <= limit)
+        return false;
+    outcome_rest(job, QUEUE_DONE, SMTP_SLICE("5.3.4 message is larger than the peer takes"));
+    return true;
+}
+
 bool screen_message(const struct client *client, struct job *job)
 {
     const struct queue_delivery *delivery = job->delivery;
@@ -138,12 +187,7 @@ bool screen_message(const struct client *client, struct job *job)
         outcome_rest(job, QUEUE_DEFER, SMTP_SLICE("4.3.0 stored envelope cannot be read"));
         return true;
     }
-    if ((client->features & SMTP_EXT_SIZE) && client->size_limit != 0 &&
-        delivery->content_size > client->size_limit) {
-        outcome_rest(job, QUEUE_DONE, SMTP_SLICE("5.3.4 message is larger than the peer takes"));
-        return true;
-    }
-    if (screen_extensions(client, job))
+    if (screen_size(client, job) || screen_extensions(client, job))
         return true;
     job->carrier = choose_carrier(client, job);
     return screen_recipients(job);

@@ -234,6 +234,20 @@ uint64_t shaper_connect_at(const struct shaper *shaper, uint64_t now_us)
     return meter_at(&shaper->connections);
 }
 
+bool shaper_connects_are_due(const struct shaper *shaper, uint64_t now_us)
+{
+    return meter_at(&shaper->connections) <= now_us;
+}
+
+bool shaper_is_at_rest(const struct shaper *shaper, uint64_t now_us)
+{
+    bool is_at_rest = meter_is_at_rest(&shaper->connections, now_us);
+
+    for (size_t span = 0; span < SHAPER_SPAN_COUNT; span++)
+        is_at_rest &= meter_is_at_rest(&shaper->messages[span], now_us);
+    return is_at_rest;
+}
+
 void shaper_connect_began(struct shaper *shaper, uint64_t now_us)
 {
     assert(shaper->open < shaper->connections_max);

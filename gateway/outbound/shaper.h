@@ -97,6 +97,12 @@ void shaper_set_limits(struct shaper *shaper, const struct config_limits *limits
  * alone there is no use for a further connection: ask that first. */
 uint64_t shaper_connect_at(const struct shaper *shaper, uint64_t now_us) __attribute__((warn_unused_result));
 
+/* Whether a connection could be opened if there was room for one. */
+bool shaper_connects_are_due(const struct shaper *shaper, uint64_t now_us);
+
+/* Nothing that began counts for any of the operator's limits any more. */
+bool shaper_is_at_rest(const struct shaper *shaper, uint64_t now_us);
+
 /* A connection is being opened: only when shaper_connect_at allows it. */
 void shaper_connect_began(struct shaper *shaper, uint64_t now_us);
 

@@ -9,6 +9,7 @@
 #include "gateway/outbound/client.h"
 #include "gateway/outbound/group.h"
 #include "gateway/outbound/job.h"
+#include "gateway/outbound/probe.h"
 
 enum {
     HOST_BACKOFF_MS = 30000,
@@ -41,6 +42,20 @@ static struct site *find(struct outbound *outbound, uint64_t hash, const char *k
     return NULL;
 }
 
+void site_each(struct outbound *outbound, void (*visit)(struct site *site))
+{
+    for (uint32_t i = 0; i < OUTBOUND_BUCKETS; i++) {
+        list_each_safe(link, &outbound->buckets[i])
+        {
+            visit(list_entry(link, struct site, bucket_link));
+        }
+    }
+    list_each_safe(link, &outbound->leaving)
+    {
+        visit(list_entry(link, struct site, bucket_link));
+    }
+}
+
 static struct site *site_new(struct outbound *outbound)
 {
     struct site *site = calloc(1, sizeof(*site));
@@ -52,7 +67,7 @@ static struct site *site_new(struct outbound *outbound)
     site->alarm_us = UINT64_MAX;
     site->handed_max = SITE_HANDED_MIN;
     struct list *lists[] = {
-        &site->bucket_link, &site->dirty_link,    &site->alarm_link,   &site->unused_link, &site->member_link,
+        &site->bucket_link, &site->dirty_link,    &site->alarm_link,   &site->unused_link, &site->spare_link,
         &site->endpoints,   &site->old_endpoints, &site->ready,        &site->jobs,        &site->sessions,
         &site->idle,        &site->half,          &site->waiting_link, &site->turn_link,
     };
@@ -74,20 +89,18 @@ static void enlist(struct site *site, uint64_t hash, const char *key)
 
 static const struct config_limits *find_limits(const struct site *site)
 {
-    const char *names[NEXT_HOP_HOSTS_MAX];
-
-    assert(site->hop->host_count <= NEXT_HOP_HOSTS_MAX);
-    for (uint32_t i = 0; i < site->hop->host_count; i++)
-        names[i] = site->hop->hosts[i].name;
-    return config_limits_find(site->outbound->config, site->hop->name, names, site->hop->host_count);
+    return next_hop_limits(site->outbound->config, site->hop);
 }
 
-/* Only a number of connections can be divided and still be used in full. */
-static bool can_spread(const struct site *site, const struct config_limits *limits)
+/* Only a number of connections can be divided and still be used in full. It is for lists of hosts in the
+ * configuration; what else shares their section is divided with them, or the section's limit would hold for
+ * each sort of site by itself. */
+static bool can_divide(const struct site *site, const struct config_limits *limits)
 {
-    return site->index != SITE_NO_INDEX && limits->connections_per_host == 0 &&
-           limits->connections_per_second == 0 && limits->messages_per_second == 0 &&
-           limits->messages_per_minute == 0 && limits->messages_per_hour == 0;
+    bool has_list = limits->index != 0 ? limits->has_list : site->index != SITE_NO_INDEX;
+    return has_list && limits->connections_per_host == 0 && limits->connections_per_second == 0 &&
+           limits->messages_per_second == 0 && limits->messages_per_minute == 0 &&
+           limits->messages_per_hour == 0;
 }
 
 static uint32_t part_of(uint32_t whole, uint32_t index, uint32_t count)
@@ -99,28 +112,27 @@ static uint32_t part_of(uint32_t whole, uint32_t index, uint32_t count)
 static void divide(struct site *site, const struct config_limits *limits)
 {
     const struct outbound_options *options = &site->outbound->options;
-    bool is_shared = limits->index != 0;
+    uint64_t hash = limits->index != 0 ? next_hop_hash(limits->pattern) : site->hop->hash;
+    uint32_t owners = options->worker_count; /* the first so many may be it */
 
     site->limits = *limits;
-    site->is_spread = can_spread(site, limits);
-    if (site->is_spread) {
+    site->is_divided = can_divide(site, limits);
+    site->is_spread = site->is_divided && site->index != SITE_NO_INDEX;
+    if (site->is_divided && limits->connections < owners)
+        owners = limits->connections; /* those that have a part */
+    site->owner = (uint32_t)(hash % owners);
+    if (site->is_divided) {
         site->share = part_of(limits->connections, options->worker_index, options->worker_count);
         site->limits.connections = site->share > 0 ? site->share : 1;
-        return;
+    } else {
+        site->share = site->owner == options->worker_index ? limits->connections : 0;
     }
-    uint64_t hash = is_shared ? next_hop_hash(limits->pattern) : site->hop->hash;
-    site->owner = (uint32_t)(hash % options->worker_count);
-    site->share = site->owner == options->worker_index ? limits->connections : 0;
 }
 
-/* Spread sites that share a section divide it among themselves, too: each worker has one group for all. */
+/* All sites of a section share one, on each worker. */
 static struct group *find_group(struct site *site, const struct config_limits *limits)
 {
-    char key[NEXT_HOP_NAME_SIZE];
-
-    if (limits->index == 0)
-        return group_find(site->outbound, NULL, &site->limits);
-    snprintf(key, sizeof(key), "%s%.500s", site->is_spread ? "*" : "", limits->pattern);
+    const char *key = limits->index != 0 ? limits->pattern : NULL;
     return group_find(site->outbound, key, &site->limits);
 }
 
@@ -130,21 +142,39 @@ static int join_group(struct site *site, const struct config_limits *limits)
     site->group = find_group(site, limits);
     if (site->group == NULL)
         return -1;
-    list_push_back(&site->group->members, &site->member_link);
     return 0;
 }
 
 static void leave_group(struct site *site)
 {
-    list_remove(&site->waiting_link);
-    list_remove(&site->member_link);
-    list_remove(&site->turn_link);
-    if (site->group != NULL)
-        group_release(site->group);
+    if (site->group == NULL)
+        return;
+    group_end_turn(site->group, site);
+    group_end_wait(site->group, site);
+    list_remove(&site->spare_link);
+    group_release(site->group);
     site->group = NULL;
 }
 
 /* --- Life --- */
+
+/* What the workers' sites of a next hop share, when several of them connect to it. */
+static int join_probe(struct site *site)
+{
+    struct probes *probes = site->outbound->options.probes;
+
+    if (!site->is_divided || probes == NULL)
+        return 0;
+    site->probe = probe_take(probes, site->hop->key);
+    return site->probe != NULL ? 0 : -1;
+}
+
+static void leave_probe(struct site *site)
+{
+    site_stop_probing(site);
+    probe_let_go(site->outbound->options.probes, site->probe);
+    site->probe = NULL;
+}
 
 static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop, uint32_t index)
 {
@@ -157,7 +187,7 @@ static struct site *new_with_hop(struct outbound *outbound, struct next_hop *hop
     site->index = index;
     site->renewed_us = now_of(site);
     site->worked_us = now_of(site);
-    if (join_group(site, find_limits(site)) < 0 || site_take_hosts(site) < 0) {
+    if (join_group(site, find_limits(site)) < 0 || join_probe(site) < 0 || site_take_hosts(site) < 0) {
         site_free(site);
         return NULL;
     }
@@ -239,6 +269,7 @@ void site_free(struct site *site)
     for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
         list_remove(links[i]);
     site_drop_hosts(site);
+    leave_probe(site);
     leave_group(site);
     next_hop_unref(site->hop);
     free(site->verdict_text);
@@ -257,8 +288,7 @@ void site_configure(struct site *site)
     if (site->hop == NULL || site->is_leaving)
         return;
     const struct config_limits *limits = find_limits(site);
-    bool was_spread = site->is_spread;
-    if (!is_same_section(site, limits) || can_spread(site, limits) != was_spread) {
+    if (!is_same_section(site, limits) || can_divide(site, limits) != site->is_divided) {
         site_leave(site);
         return;
     }
@@ -333,7 +363,7 @@ void site_session_closed(struct site *site, struct endpoint *endpoint)
     site->outbound->session_count--;
     endpoint->host_room->sessions--;
     shaper_connection_ended(&site->group->shaper, now_of(site));
-    group_wake_all(site->group);
+    group_connection_ended(site->group);
     site_touch(site);
     site_release_endpoint(endpoint);
     site_unuse(site);
@@ -389,12 +419,11 @@ static void site_give_up(struct site *site, bool has_deferred)
     site->state = SITE_DOWN;
     site->down_backoff_ms = grow_backoff(site, site->down_backoff_ms);
     site->down_until_us = now_of(site) + jitter_us(site, site->down_backoff_ms);
-    site_set_alarm(site, site->down_until_us);
+    site_went_down(site);
     if (was_up)
         log_site(site, LOG_CAUTION, LOG_WARNING, "site is down");
     if (!has_deferred)
         site_defer_head(site);
-    site_defer_old(site);
 }
 
 void site_nothing_left(struct site *site)
@@ -418,6 +447,16 @@ void site_endpoint_failed(struct site *site, struct endpoint *endpoint, bool has
         site_give_up(site, has_deferred);
 }
 
+void site_come_up(struct site *site)
+{
+    assert(site->state != SITE_UP);
+    site->state = SITE_UP;
+    site->down_backoff_ms = 0;
+    site->claim_us = 0;
+    log_site(site, LOG_CAUTION, LOG_NOTICE, "site is up again");
+    site_touch(site);
+}
+
 void site_endpoint_worked(struct site *site, struct endpoint *endpoint, bool was_pressed)
 {
     endpoint_succeed(endpoint);
@@ -427,9 +466,9 @@ void site_endpoint_worked(struct site *site, struct endpoint *endpoint, bool was
     group_wake(site->group); /* the window may have grown */
     if (site->state == SITE_UP)
         return;
-    site->state = SITE_UP;
-    log_site(site, LOG_CAUTION, LOG_NOTICE, "site is up again");
-    site_touch(site);
+    if (site->probe != NULL)
+        probe_worked(site->probe);
+    site_come_up(site);
 }
 
 void site_pressed(struct site *site, struct endpoint *endpoint, enum site_pressure pressure)

@@ -117,6 +117,25 @@ void site_allow_all(struct site *site)
     }
 }
 
+static bool endpoint_remembers(const struct endpoint *endpoint, uint64_t now_us)
+{
+    bool is_lowered = endpoint->gear_max < GEAR_STREAM && endpoint->rest_until_us > now_us;
+    return is_lowered || endpoint->tls_bad_until_us > now_us || endpoint->helo_only_until_us > now_us;
+}
+
+bool site_remembers(const struct site *site, uint64_t now_us)
+{
+    /* Other groups are kept without sites. */
+    if (site->group != NULL && site->group->key == NULL && !shaper_is_at_rest(&site->group->shaper, now_us))
+        return true;
+    list_each(link, &site->endpoints)
+    {
+        if (endpoint_remembers(endpoint_of(link), now_us))
+            return true;
+    }
+    return false;
+}
+
 /* --- Which one comes next --- */
 
 bool site_has_endpoint(const struct site *site)
@@ -139,6 +158,36 @@ static int compare_load(const struct endpoint *a, const struct endpoint *b)
     uint64_t load_a = a->host_room->sessions * weight_b;
     uint64_t load_b = b->host_room->sessions * weight_a;
     return load_a < load_b ? -1 : load_a > load_b;
+}
+
+/* Of one host and one family, so that one may stand for the other. */
+static bool are_alike(const struct endpoint *a, const struct endpoint *b)
+{
+    return a->host_room == b->host_room && a->preference == b->preference &&
+           a->address.ss_family == b->address.ss_family;
+}
+
+/* Of the usable addresses of this one's host and family, one with the fewest sessions. By weights messages
+ * are dealt out to hosts, and the sessions of a host stand at one address. */
+static struct endpoint *least_used(struct site *site, struct endpoint *first, uint64_t now_us)
+{
+    struct endpoint *best = first;
+    uint32_t equals = 1;
+
+    if (first->weight > 0)
+        return first;
+    for (struct list *link = first->link.next; link != &site->endpoints; link = link->next) {
+        struct endpoint *endpoint = endpoint_of(link);
+        if (endpoint->host_room != first->host_room)
+            break;
+        if (!are_alike(endpoint, first) || !endpoint_is_usable(endpoint, now_us) ||
+            endpoint->users > best->users)
+            continue;
+        equals = endpoint->users < best->users ? 1 : equals + 1;
+        if (outbound_random(site->outbound) % equals == 0)
+            best = endpoint;
+    }
+    return best;
 }
 
 /* The addresses of a host stand together, in order: the first that is not left out counts for all of them. */
@@ -178,7 +227,7 @@ struct endpoint *site_endpoint(struct site *site)
         if (load < 0 || (load == 0 && outbound_random(site->outbound) % equals == 0))
             best = endpoint;
     }
-    return best;
+    return best != NULL ? least_used(site, best, now_us) : NULL;
 }
 
 /* A host that is left out must not get all the mail when it is back. */

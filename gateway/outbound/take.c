@@ -7,7 +7,6 @@
 #include "gateway/outbound/site.h"
 
 enum {
-    DEFER_OLD_MAX = 100,
     VERDICT_RECIPIENTS = 1000, /* of a message that share a verdict */
     NO_MEMORY_US = 100000,     /* the queue had none for a delivery: ask again */
 };
@@ -65,6 +64,14 @@ struct job *site_pop_job(struct site *site)
     return list_entry(link, struct job, link);
 }
 
+void site_return_job(struct site *site, struct job *job)
+{
+    list_remove(&job->link);
+    assert(site->job_count > 0);
+    site->job_count--;
+    job_over(job); /* its targets still say QUEUE_RETRY */
+}
+
 void site_return_jobs(struct site *site)
 {
     struct job *job;
@@ -104,6 +111,37 @@ static void taken_to_defer(void *context, struct queue_delivery *delivery)
         defer_job(job);
 }
 
+static bool is_too_old(const struct job *job)
+{
+    const struct outbound *outbound = job->site->outbound;
+    uint64_t age_ms = loop_now_wall_ms(outbound->options.loop) - (uint64_t)job->delivery->arrival_ms;
+    return age_ms >= outbound->config->retry.max_age_ms;
+}
+
+static void judge_late(struct job *job)
+{
+    if (is_too_old(job)) {
+        defer_job(job);
+        return;
+    }
+    outcome_delay_due(job, slice_of(job->site->reason));
+    job_over(job);
+}
+
+static void taken_late(void *context, struct queue_delivery *delivery)
+{
+    struct job *job = taken(context, delivery);
+    if (job != NULL)
+        judge_late(job);
+}
+
+void site_judge_late(struct site *site, struct queue_delivery *delivery)
+{
+    struct job *job = job_new(site, delivery);
+    if (job != NULL)
+        judge_late(job);
+}
+
 /* Of one message. */
 static uint32_t recipients_max(const struct site *site)
 {
@@ -130,15 +168,23 @@ static bool take_from(struct site *site, struct lane_link *link, queue_taken *th
     return false;
 }
 
-/* The lanes take turns. */
+/* The lanes take turns. A lane that never empties asks again in passing when the answer of the DNS is too
+ * old, and may lead elsewhere then. */
 static struct lane_link *next_lane(struct site *site)
 {
-    struct list *first = list_pop_front(&site->ready);
+    struct outbound *outbound = site->outbound;
+    struct list *first;
 
-    if (first == NULL)
-        return NULL;
-    list_push_back(&site->ready, first);
-    return list_entry(first, struct lane_link, ready_link);
+    while ((first = list_first(&site->ready)) != NULL) {
+        struct lane_link *link = list_entry(first, struct lane_link, ready_link);
+        list_remove(first);
+        list_push_back(&site->ready, first);
+        if (lane_is_stale(link, loop_now_us(outbound->options.loop)))
+            lane_route(outbound, link);
+        if (link->site == site)
+            return link;
+    }
+    return NULL;
 }
 
 static bool take_next(struct site *site, queue_taken *then)
@@ -156,7 +202,7 @@ static bool take_next(struct site *site, queue_taken *then)
 
 bool site_take(struct site *site)
 {
-    return take_next(site, taken_to_wait);
+    return !reports_are_many(site->outbound) && take_next(site, taken_to_wait);
 }
 
 void site_defer_head(struct site *site)
@@ -168,19 +214,9 @@ void site_defer_head(struct site *site)
         (void)take_next(site, taken_to_defer);
 }
 
-void site_defer_old(struct site *site)
+bool site_take_late(struct site *site, struct lane_link *link)
 {
-    struct outbound *outbound = site->outbound;
-    int64_t oldest_ms =
-        (int64_t)loop_now_wall_ms(outbound->options.loop) - (int64_t)outbound->config->retry.max_age_ms;
-
-    for (uint32_t i = 0; i < DEFER_OLD_MAX; i++) {
-        struct lane_link *link = next_lane(site);
-        if (link == NULL)
-            return;
-        if (queue_lane_head_arrival_ms(link->lane) < oldest_ms)
-            (void)take_from(site, link, taken_to_defer);
-    }
+    return take_from(site, link, taken_late);
 }
 
 uint64_t site_waiting(struct site *site, uint64_t enough)

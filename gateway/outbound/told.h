@@ -22,7 +22,7 @@ struct told_reply {
     struct smtp_status status; /* class 0: none was given */
     struct smtp_slice reply;   /* at most NOTICE_REPLY_MAX octets */
     struct smtp_slice host;    /* who said it; empty: nobody */
-    int64_t at_ms;             /* since 1970 */
+    int64_t at_ms;             /* of the attempt, since 1970; 0: there was none */
     char text[];               /* what the slices point to */
 };
 

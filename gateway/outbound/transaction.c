@@ -67,8 +67,7 @@ static void add_return(struct flight *flight, const struct envelope *envelope)
     }
 }
 
-/* The form on the wire is the form stored, so the size is exact (RFC 1870 §3); unless it is converted, and
- * nobody knows. */
+/* Of what is converted nobody knows the size yet. */
 static void add_mail(struct flight *flight, struct job *job)
 {
     struct client *client = flight->client;
@@ -78,7 +77,7 @@ static void add_mail(struct flight *flight, struct job *job)
     flight_text(flight, ">");
     if ((client->features & SMTP_EXT_SIZE) && job->convert == NULL) {
         flight_text(flight, " SIZE=");
-        flight_number(flight, job->delivery->content_size);
+        flight_number(flight, job->size);
     }
     add_body(flight, job->envelope.flags);
     if (job->envelope.flags & ENVELOPE_SMTPUTF8)
@@ -213,6 +212,7 @@ static void say_envelope(struct client *client, struct job *job)
     struct flight flight;
 
     flight_begin(&flight, client);
+    client_try(client, job);
     if (client->needs_reset) {
         flight_text(&flight, "RSET\r\n");
         client_expect(client, COMMAND_RSET, NULL, 0);
@@ -262,6 +262,7 @@ void client_begin(struct client *client, struct job *job)
     list_push_back(&client->jobs, &job->link);
     client->job_count++;
     client->messages++;
+    client->has_overlapped |= client->job_count > 1;
     client->recipients += job->delivery->target_count;
     client_update_room(client);
     say_envelope(client, job);

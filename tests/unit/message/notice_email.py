@@ -65,6 +65,21 @@ def harmless(octets, is_utf8):
     return [re.sub(r"\?+", "?", word) for word in re.split(r"[ \t\r\n]+", bad.sub("?", text)) if word]
 
 
+def one_reply(octets, code):
+    """The reply as one line: its code and its enhanced code stand once, at the beginning."""
+    words, status = [code], None
+    for line in octets.split(b"\n"):
+        for number, word in enumerate(re.findall(rb"[^ \t\r\n]+", line)):
+            if number == 0 and (word == code or word.startswith(code + b"-")):
+                word = word[4:]
+            if not word or word == status:
+                continue
+            if len(words) == 1 and re.fullmatch(rb"\d\.\d{1,5}\.\d{1,5}", word):
+                status = word
+            words.append(word)
+    return b" ".join(words)
+
+
 def check_recipient(group, facts, kind, is_utf8):
     names, fields = [name for name, _ in group], dict(group)
     assert is_in_order(names, RECIPIENT_FIELDS), names
@@ -78,7 +93,10 @@ def check_recipient(group, facts, kind, is_utf8):
     else:
         assert kind_of_address == "utf-8" and (is_utf8 or address.isascii())
     if int(facts["code"]) or facts["reply"]:
-        words = " ".join(harmless(facts["reply"][:1024], is_utf8))[:300]
+        reply = facts["reply"][:1024]
+        if int(facts["code"]):
+            reply = one_reply(reply, facts["code"])
+        words = " ".join(harmless(reply, is_utf8))[:300]
         said = fields["Diagnostic-Code"].removeprefix("smtp; ").removeprefix("X-Sluice; ")
         said = re.sub(r"\?+", "?", re.sub(r"[ \t]+", " ", said))
         assert words in said, (words, said)

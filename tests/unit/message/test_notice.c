@@ -279,7 +279,12 @@ static void test_replies(void **state)
     assert_reply(SMTP_SLICE("550"), false, "Diagnostic-Code: smtp; 550\r\nLast");
     assert_reply(SMTP_SLICE("5.1.1 no"), false, "Diagnostic-Code: smtp; 550 5.1.1 no\r\n");
     assert_reply(SMTP_SLICE("5501 no"), false, "Diagnostic-Code: smtp; 550 5501 no\r\n");
-    assert_reply(SMTP_SLICE("550-one\r\n550 two\r\n"), false, "Diagnostic-Code: smtp; 550-one 550 two\r\n");
+    assert_reply(SMTP_SLICE("550-one\r\n550 two\r\n"), false, "Diagnostic-Code: smtp; 550 one two\r\n");
+    assert_reply(SMTP_SLICE("550-5.1.1 a 5.1.1 b"), false, "Diagnostic-Code: smtp; 550 5.1.1 a b\r\n");
+    assert_reply(SMTP_SLICE("550-5.1.1 a\r\n550-\r\n550 5.1.1 b 5.1.2"), false,
+                 "Diagnostic-Code: smtp; 550 5.1.1 a b 5.1.2\r\n");
+    assert_reply(SMTP_SLICE("550-5.1.1 a 5.1.1 b"), false, "answered:\r\n      550 5.1.1 a b\r\n");
+    assert_reply(SMTP_SLICE("550 a 550 b 551\r\n551 c"), false, "smtp; 550 a 550 b 551 551 c\r\n");
     assert_reply(SMTP_SLICE("550 a\x01\x1b[31m\x7f\xc3\xa4"), false,
                  "Diagnostic-Code: smtp; 550 a??[31m??\r\n");
     assert_reply(SMTP_SLICE("550 \xc3\xa4\xe2\x80\xae\xff"), true,
@@ -288,6 +293,33 @@ static void test_replies(void **state)
                  "Diagnostic-Code: smtp; 550 ???|???|????|\xf0\x9f\x92\x8c|??\r\n");
     assert_reply((struct smtp_slice){"550 a\0b", 7}, false, "Diagnostic-Code: smtp; 550 a?b\r\n");
     assert_reply(SMTP_SLICE("550 x\r\n.\r\nx"), false, "      550 x . x\r\n");
+}
+
+/* RFC 3464 §2.3.5: a name of the DNS, or an address in brackets; a socket has neither. */
+static void test_hosts(void **state)
+{
+    static const struct {
+        struct smtp_slice host;
+        const char *field;
+        const char *told;
+    } rows[] = {
+        {SMTP_SLICE("mx.one.test"), "Remote-MTA: dns; mx.one.test\r\n", "    mx.one.test answered:"},
+        {SMTP_SLICE("127.0.0.1"), "Remote-MTA: dns; [127.0.0.1]\r\n", "    [127.0.0.1] answered:"},
+        {SMTP_SLICE("[127.0.0.1]"), "Remote-MTA: dns; [127.0.0.1]\r\n", "    [127.0.0.1] answered:"},
+        {SMTP_SLICE("::1"), "Remote-MTA: dns; [IPv6:::1]\r\n", "    [IPv6:::1] answered:"},
+        {SMTP_SLICE("/run/a b\r\n\x7f"), "Remote-MTA: x-unix; /run/a b  ?\r\n", "    /run/a b  ? answered:"},
+        {SMTP_SLICE("mx\r\nX: y"), "Remote-MTA: dns; [IPv6:mx??X:?y]\r\n", NULL},
+    };
+    struct notice_recipient recipient = notice_usual_recipient;
+    struct notice notice = notice_usual;
+
+    notice.recipients = &recipient;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        recipient.host = rows[i].host;
+        assert_has(&notice, rows[i].field);
+        if (rows[i].told != NULL)
+            assert_has(&notice, rows[i].told);
+    }
 }
 
 /* Line ends, lengths, dots, octets: what must hold whatever was said. */
@@ -482,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_types_beyond_ascii),
         cmocka_unit_test(test_a_sender_that_is_no_address_breaks_no_field),
         cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_no_stranger_can_break_a_notice),
         cmocka_unit_test(test_the_largest_pieces),
         cmocka_unit_test(test_how_much_is_returned),

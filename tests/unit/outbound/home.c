@@ -106,6 +106,16 @@ static void begin_outbound(struct home *home)
         .config = home->config,
     };
     reports_init(&home->outbound.reports);
+    home->outbound.buckets = calloc(OUTBOUND_BUCKETS, sizeof(struct list));
+    assert_non_null(home->outbound.buckets);
+    for (uint32_t i = 0; i < OUTBOUND_BUCKETS; i++)
+        list_init(&home->outbound.buckets[i]);
+    list_init(&home->outbound.leaving);
+    list_init(&home->outbound.dirty);
+    home->site = (struct site){.outbound = &home->outbound, .name = "site.test"};
+    list_init(&home->site.dirty_link);
+    list_init(&home->site.bucket_link);
+    list_push_back(&home->outbound.buckets[0], &home->site.bucket_link);
 }
 
 static void read_config(struct home *home, const char *more)
@@ -166,6 +176,7 @@ void home_end(struct home *home)
     queue_close(home->queue);
     disk_deinit(&home->disk);
     classes_free((struct classes *)(uintptr_t)home->policy.classes);
+    free(home->outbound.buckets);
     assert_int_equal(home->pool.used_bytes, 0);
     pool_deinit(&home->pool);
     config_free(home->config);

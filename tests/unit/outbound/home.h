@@ -14,6 +14,7 @@
 #include "gateway/message/recipient.h"
 #include "gateway/outbound/outbound.h"
 #include "gateway/outbound/outcome.h"
+#include "gateway/outbound/site.h"
 #include "gateway/outbound/told.h"
 #include "tests/sim/disk.h"
 
@@ -64,6 +65,7 @@ struct home {
     struct config *config;
     struct outbound_policy policy;
     struct outbound outbound;
+    struct site site;                            /* a verdict's, with nothing in it but its name */
     struct outbound_read *reads[HOME_READS_MAX]; /* asked for, to be answered in the next turn */
     uint32_t read_count;
     int read_error;  /* of all reads */
@@ -99,6 +101,15 @@ struct queue_delivery *home_take_again(struct home *home);
 /* The target has this outcome, in these words. */
 void home_say(struct queue_delivery *delivery, uint32_t target, enum queue_outcome outcome,
               enum notice_action action, const char *reply);
+
+/* All targets were delivered, and passed on to where nobody promises notices; and settled, to the end. */
+void home_relay(struct home *home, struct queue_delivery *delivery);
+
+/* It is owed, and is told of. */
+void home_settle_owed(struct home *home, struct queue_delivery *delivery);
+
+/* It could not be tried, and goes back; true: somebody is told that it is late. */
+bool home_delay(struct home *home, struct queue_delivery *delivery);
 
 /* All targets were refused; and settled, to the end. */
 void home_bounce(struct home *home, struct queue_delivery *delivery);

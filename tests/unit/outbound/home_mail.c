@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/outbound/job.h"
 #include "gateway/outbound/report.h"
 #include "tests/unit/outbound/home.h"
 
@@ -159,6 +160,35 @@ void home_settle(struct home *home, struct queue_delivery *delivery)
 {
     report_settle(&home->outbound, delivery, "site.test");
     home_rest(home);
+}
+
+void home_relay(struct home *home, struct queue_delivery *delivery)
+{
+    assert_non_null(delivery);
+    assert_false(delivery->is_owed);
+    for (uint32_t i = 0; i < delivery->target_count; i++)
+        home_say(delivery, i, QUEUE_DONE, NOTICE_RELAYED, "250 2.0.0 taken");
+    home_settle(home, delivery);
+}
+
+void home_settle_owed(struct home *home, struct queue_delivery *delivery)
+{
+    assert_non_null(delivery);
+    assert_true(delivery->is_owed);
+    outcome_owed(&home->site, delivery);
+    home_settle(home, delivery);
+}
+
+bool home_delay(struct home *home, struct queue_delivery *delivery)
+{
+    struct job job = {.delivery = delivery, .site = &home->site, .state = JOB_WAITING};
+
+    assert_non_null(delivery);
+    assert_int_equal(envelope_decode(delivery->meta, delivery->meta_size, &job.envelope), 0);
+    outcome_delay_due(&job, SMTP_SLICE("4.4.1 nobody answers"));
+    const bool is_told = delivery->told != NULL;
+    home_settle(home, delivery);
+    return is_told;
 }
 
 void home_bounce(struct home *home, struct queue_delivery *delivery)

@@ -11,6 +11,7 @@
 #include "gateway/net/tls.h"
 #include "gateway/outbound/classes.h"
 #include "gateway/outbound/hop_query.h"
+#include "gateway/outbound/probe.h"
 #include "tests/unit/dns/peer.h"
 
 struct pair_policy {
@@ -175,6 +176,7 @@ static void on_turn(struct loop_hook *hook)
     read_letters(worker);
     answer_reads(worker);
     (void)queue_tick(worker->queue, (int64_t)clock_wall_ms());
+    outbound_sweep(&worker->outbound, worker->queue, 10000);
     outbound_pump(&worker->outbound);
     drive_disk(worker);
 }
@@ -279,6 +281,7 @@ static void begin_outbound(struct pair_worker *worker)
         .read_piece = read_piece,
         .site_backoff_ms = 5,
         .host_backoff_ms = 50,
+        .probes = worker->pair->probes,
     };
     assert_int_equal(outbound_init(&worker->outbound, &options), 0);
 }
@@ -330,6 +333,7 @@ void pair_begin(struct pair *pair, const char *zone, const char *more)
 {
     *pair = (struct pair){.age_max_ms = pair->age_max_ms, .routes = pair->routes, .names = peer_new()};
     peer_zone(pair->names, zone);
+    assert_int_equal(probes_new(&pair->probes), 0);
     struct config *config = load(pair, more);
     for (uint32_t i = 0; i < 2; i++) {
         pair->workers[i].pair = pair;
@@ -375,6 +379,7 @@ void pair_end(struct pair *pair)
     pair_until(pair, is_quiet(pair));
     for (uint32_t i = 0; i < 2; i++)
         end_worker(&pair->workers[i]);
+    probes_free(pair->probes);
     for (uint32_t i = 0; i < pair->config_count; i++)
         config_free(pair->configs[i]);
     peer_free(pair->names);

@@ -16,6 +16,7 @@
 
 struct hop_query;
 struct pair;
+struct probes;
 struct pair_policy;
 
 enum { PAIR_MAIL_MAX = 1024, PAIR_READS_MAX = 64, PAIR_LOG_MAX = 1 << 20 };
@@ -57,7 +58,8 @@ struct pair_worker {
 
 struct pair {
     struct pair_worker workers[2];
-    struct peer *names;         /* of tests/unit/dns */
+    struct peer *names; /* of tests/unit/dns */
+    struct probes *probes;
     struct config *configs[64]; /* all, until the end */
     uint32_t config_count;
     /* before pair_begin */

@@ -276,6 +276,9 @@ static void play(struct peer *peer, const char *const *script)
     peer->one_flight = false;
     atomic_fetch_add(&peer->connections, 1);
     for (; *script != NULL; script++) {
+        /* Such an end leaves together with the answer: the client cannot go on in between. */
+        if (script[0][0] == 'A' && script[1] != NULL && script[1][0] == 'X')
+            setsockopt(peer->fd, IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int));
         if (!play_line(peer, *script))
             break;
     }
@@ -342,6 +345,8 @@ static int listen_at_port(uint16_t *port)
 
     assert(fd >= 0);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    if (peer_means.window > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &peer_means.window, sizeof(int));
     int result = bind(fd, (struct sockaddr *)&address, size);
     assert(result == 0);
     result = listen(fd, 64);

@@ -34,6 +34,7 @@ struct peer_means {
     struct ssl_ctx_st *tls;    /* for "T" and "t" */
     const struct users *users; /* for "L" */
     const char *path;          /* a Unix socket instead of a port; NULL: a port */
+    int window;                /* octets that the kernel takes for it ahead; 0: as many as it likes */
     bool is_open;              /* the port is there for other machines, too */
 };
 extern struct peer_means peer_means;

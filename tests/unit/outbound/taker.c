@@ -21,7 +21,8 @@ struct taker_connection {
     int fd; /* -1: none */
     uint32_t port;
     bool in_content;
-    uint64_t due_us; /* when the answer to content is to go out; 0: there is none */
+    uint64_t due_us;    /* when the answer to content is to go out; 0: there is none */
+    uint64_t refuse_us; /* the same, for a refusal in place of the greeting */
     size_t size;
     char heard[LINE_MAX_SIZE];
 };
@@ -57,7 +58,10 @@ static void take_in(struct taker *taker, uint32_t port)
         note_most(&taker->most_open, ++taker->open);
         note_most(&taker->ports[port].most_open, ++taker->ports[port].open);
         atomic_fetch_add(&taker->ports[port].connections, 1);
-        say(connection, "220 taker.test\r\n");
+        if (atomic_load(&taker->refusal) != NULL)
+            connection->refuse_us = clock_monotonic_us() + atomic_load(&taker->refusal_ms) * UINT64_C(1000);
+        else
+            say(connection, "220 taker.test\r\n");
         return;
     }
     close(fd);
@@ -114,6 +118,12 @@ static void hear(struct taker *taker, struct taker_connection *connection)
 
 static void finish(struct taker *taker, struct taker_connection *connection)
 {
+    if (connection->fd >= 0 && connection->refuse_us != 0 && connection->refuse_us <= clock_monotonic_us()) {
+        const char *refusal = atomic_load(&taker->refusal);
+        say(connection, refusal != NULL ? refusal : "421 too late\r\n");
+        hang_up(taker, connection);
+        return;
+    }
     if (connection->fd < 0 || connection->due_us == 0 || connection->due_us > clock_monotonic_us())
         return;
     connection->due_us = 0;

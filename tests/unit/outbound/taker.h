@@ -24,6 +24,8 @@ struct taker {
     uint32_t delay_ms; /* before each answer to content */
 
     _Atomic(const char *) rcpt_reply; /* NULL: 250 */
+    _Atomic(const char *) refusal;    /* in place of the greeting, then it closes; NULL: 220 */
+    _Atomic uint32_t refusal_ms;      /* before it */
     uint32_t port_count;
     struct taker_port ports[TAKER_PORTS_MAX];
     uint32_t open;

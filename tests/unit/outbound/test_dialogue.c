@@ -262,10 +262,11 @@ static void content_is_read_back_in_order(void **state)
         snprintf(body + i, 9, "%06zu\r\n", i / 8);
     struct message messages[] = {FROM("a@from.test", body, .on_disk = true), ONE()};
     char *content;
-    char *log = play(SCRIPTS(SCRIPT(PIPELINING, "=", MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok",
-                                    "S: 354 go", "*", "D", "A: 250 ok", MAIL, RCPT, "C: DATA", "S: 250 ok",
-                                    "S: 250 ok", "S: 354 go", "*", "D", "A: 250 ok", "C: QUIT", "E")),
-                     messages, 2, "DD", &content);
+    char *log =
+        play(SCRIPTS(SCRIPT(PIPELINING, "=", MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok", "S: 354 go",
+                            "*", "D", "A: 250 ok", MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok",
+                            "S: 354 go", "*", "D", "A: 250 ok", "C: QUIT", "S: 221 bye", "E")),
+             messages, 2, "DD", &content);
     assert_memory_equal(content, body, size);
     assert_string_equal(content + size, ".\r\n" BODY ".\r\n");
     free(content);

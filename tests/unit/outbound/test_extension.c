@@ -10,6 +10,16 @@
 #define TAKE_BY_DATA "=", "C: DATA", "S: 354 go", "=", "D", "A: 250 ok"
 #define RAW          "one\n.\r\ntwo \x01\x80\r" /* neither CRLF at its end nor dots stuffed */
 
+static uint32_t count_of(const char *text, const char *part)
+{
+    uint32_t count = 0;
+    while ((text = strstr(text, part)) != NULL) {
+        text += strlen(part);
+        count++;
+    }
+    return count;
+}
+
 static void wishes_about_notification_are_passed_on(void **state)
 {
     struct message messages[] = {
@@ -167,6 +177,40 @@ static void parameters_cannot_carry_commands(void **state)
     check_log(log, "4.3.0 stored envelope cannot be read");
 }
 
+/* RFC 1870 §3: BODY is 25 octets as it is stored, and 24 without its stuffed dot. */
+static void stuffed_dots_do_not_count_as_size(void **state)
+{
+    struct message messages[] = {ONE(.flags = ENVELOPE_DOT_LINES), ONE(),
+                                 FROM("a@from.test", "..\r\n..\r\n\r\nx..\r\n", .flags = ENVELOPE_DOT_LINES),
+                                 ONE(.flags = ENVELOPE_DOT_LINES, .on_disk = true)};
+    char *log =
+        play(SCRIPTS(SCRIPT(HELLO, "S: 250-peer.test", "S: 250 SIZE 24", "=",
+                            "C: MAIL FROM:<a@from.test> SIZE=24", "S: 250 ok", "=", RCPT, "S: 250 ok",
+                            TAKE_BY_DATA, "=", "C: MAIL FROM:<a@from.test> SIZE=13", "S: 250 ok", "=", RCPT,
+                            "S: 250 ok", TAKE_BY_DATA, "=", "C: MAIL FROM:<a@from.test> SIZE=24", "S: 250 ok",
+                            "=", RCPT, "S: 250 ok", "=", "C: DATA", "S: 354 go", "*", "D", "A: 250 ok", BYE)),
+             messages, 4, "DDDD", NULL);
+    assert_int_equal(count_of(log, "deliver id="), 3);
+    check_log(log, "5.3.4 message is larger than the peer takes");
+}
+
+/* On disk they are not counted: no more than a quarter can be dots. */
+static void what_is_not_counted_may_be_three_quarters(void **state)
+{
+    struct message messages[] = {ONE(.flags = ENVELOPE_DOT_LINES, .on_disk = true)};
+    check_log(play(SCRIPTS(SCRIPT(HELLO, "S: 250-peer.test", "S: 250 SIZE 18", "C: QUIT", "S: 221 bye", "E")),
+                   messages, 1, "D", NULL),
+              "5.3.4 message is larger than the peer takes");
+    free(play(SCRIPTS(SCRIPT(HELLO, "S: 250-peer.test", "S: 250 SIZE 19", "=",
+                             "C: MAIL FROM:<a@from.test> SIZE=19", "S: 250 ok", "=", RCPT, "S: 250 ok", "=",
+                             "C: DATA", "S: 354 go", "*", "D", "A: 250 ok", BYE)),
+              messages, 1, "D", NULL));
+    free(play(SCRIPTS(SCRIPT(HELLO, "S: 250-peer.test", "S: 250 SIZE", "=",
+                             "C: MAIL FROM:<a@from.test> SIZE=25", "S: 250 ok", "=", RCPT, "S: 250 ok", "=",
+                             "C: DATA", "S: 354 go", "*", "D", "A: 250 ok", BYE)),
+              messages, 1, "D", NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +225,8 @@ int main(void)
         cmocka_unit_test(binary_on_disk_waits_for_the_recipients),
         cmocka_unit_test(damaged_binary_is_never_completed),
         cmocka_unit_test(parameters_cannot_carry_commands),
+        cmocka_unit_test(stuffed_dots_do_not_count_as_size),
+        cmocka_unit_test(what_is_not_counted_may_be_three_quarters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,10 +49,10 @@ static void check_part(const uint32_t *counts, uint32_t index, uint32_t picks, d
 static void the_best_preference_that_can_be_reached(void **state)
 {
     struct site *site =
-        site_at(&world, "10 a.test 192.0.2.1 192.0.2.2; 20 b.test 192.0.2.3; 30 c.test 192.0.2.4", 25);
+        site_at(&world, "10 a.test [2001:db8::1] 192.0.2.2; 20 b.test 192.0.2.3; 30 c.test 192.0.2.4", 25);
 
-    assert_ptr_equal(site_endpoint(site), endpoint_at(site, "192.0.2.1"));
-    endpoint_fail(endpoint_at(site, "192.0.2.1"), now_us(), 1000);
+    assert_ptr_equal(site_endpoint(site), endpoint_at(site, "[2001:db8::1]"));
+    endpoint_fail(endpoint_at(site, "[2001:db8::1]"), now_us(), 1000);
     assert_ptr_equal(site_endpoint(site), endpoint_at(site, "192.0.2.2"));
     endpoint_fail(endpoint_at(site, "192.0.2.2"), now_us(), 1000);
     assert_ptr_equal(site_endpoint(site), endpoint_at(site, "192.0.2.3"));
@@ -65,7 +65,7 @@ static void the_best_preference_that_can_be_reached(void **state)
     endpoint_succeed(endpoint_at(site, "192.0.2.2"));
     assert_ptr_equal(site_endpoint(site), endpoint_at(site, "192.0.2.2"));
     site_allow_all(site);
-    assert_ptr_equal(site_endpoint(site), endpoint_at(site, "192.0.2.1"));
+    assert_ptr_equal(site_endpoint(site), endpoint_at(site, "[2001:db8::1]"));
 }
 
 static void equals_have_as_many_sessions(void **state)
@@ -94,12 +94,70 @@ static void equals_without_sessions_get_equal_parts(void **state)
         struct endpoint *endpoint = site_endpoint(site);
         assert_non_null(endpoint);
         counts[endpoint->host[0] - 'a']++;
-        /* the addresses of one host come in their order */
-        assert_ptr_not_equal(endpoint, endpoint_at(site, "192.0.2.3"));
-        assert_ptr_not_equal(endpoint, endpoint_at(site, "192.0.2.4"));
     }
     for (uint32_t i = 0; i < 3; i++)
         check_part(counts, i, PICKS, 100.0 / 3);
+}
+
+/* So many sessions as if they had been opened one after the other; no longer. */
+static void open_many(struct site *site, uint32_t count, uint32_t *opened)
+{
+    for (uint32_t i = 0; i < count; i++)
+        site_endpoint(site)->users++;
+    count = 0;
+    list_each(link, &site->endpoints)
+    {
+        struct endpoint *endpoint = list_entry(link, struct endpoint, link);
+        opened[count++] = endpoint->users;
+        endpoint->users = 0;
+    }
+}
+
+static void the_addresses_of_a_host_have_as_many_sessions(void **state)
+{
+    struct site *site = site_at(&world, "0 a.test 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4", 25);
+    uint32_t opened[4];
+    uint32_t firsts[4] = {0};
+
+    open_many(site, 400, opened);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(opened[i], 100);
+    endpoint_fail(endpoint_at(site, "192.0.2.2"), now_us(), 60000);
+    open_many(site, 300, opened);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(opened[i], i == 1 ? 0 : 100);
+    endpoint_succeed(endpoint_at(site, "192.0.2.2"));
+    for (uint32_t i = 0; i < PICKS; i++) {
+        open_many(site, 1, opened);
+        for (uint32_t j = 0; j < 4; j++)
+            firsts[j] += opened[j];
+    }
+    for (uint32_t i = 0; i < 4; i++)
+        check_part(firsts, i, PICKS, 25);
+}
+
+/* Both families are ways to one host: the other is for when the first address fails. */
+static void the_first_family_that_works_has_all_sessions(void **state)
+{
+    struct site *site =
+        site_at(&world, "0 a.test [2001:db8::1] 192.0.2.1 [2001:db8::2] 192.0.2.2; 1 b.test 192.0.2.3", 25);
+    uint32_t opened[5];
+
+    open_many(site, 100, opened);
+    assert_int_equal(opened[0], 50);
+    assert_int_equal(opened[2], 50);
+    endpoint_fail(endpoint_at(site, "[2001:db8::1]"), now_us(), 60000);
+    open_many(site, 100, opened);
+    assert_int_equal(opened[1], 50);
+    assert_int_equal(opened[3], 50);
+}
+
+static void a_weighted_host_is_served_at_one_address(void **state)
+{
+    struct site *site = site_at(&world, "0/2 a.test 192.0.2.1 192.0.2.2; 0/1 b.test 192.0.2.3", 25);
+
+    for (uint32_t i = 0; i < 100; i++)
+        assert_ptr_not_equal(site_endpoint(site), endpoint_at(site, "192.0.2.2"));
 }
 
 static void a_full_host_is_waited_for(void **state)
@@ -245,9 +303,9 @@ static void an_address_that_stays_keeps_what_it_learned(void **state)
 
 static void addresses_come_in_the_order_of_the_last_answer(void **state)
 {
-    struct site *site = site_at(&world, "0 a.test 192.0.2.1 192.0.2.2", 25);
+    struct site *site = site_at(&world, "0 a.test [2001:db8::1] 192.0.2.2", 25);
 
-    renew(site, "0 a.test 192.0.2.2 192.0.2.1", 25);
+    renew(site, "0 a.test 192.0.2.2 [2001:db8::1]", 25);
     assert_ptr_equal(site_endpoint(site), endpoint_at(site, "192.0.2.2"));
 }
 
@@ -364,6 +422,45 @@ static void a_new_answer_counts_at_once_when_the_old_leads_nowhere(void **state)
     assert_ptr_equal(site_endpoint(site), endpoint_at(site, "192.0.2.2"));
 }
 
+/* --- How long what was learned is kept --- */
+
+static struct site *wanted;
+static bool is_found;
+
+static void find(struct site *site)
+{
+    is_found |= site == wanted;
+}
+
+/* Ten minutes after its last use, and the sites are looked through. */
+static bool is_kept(struct site *site)
+{
+    site->unused_since_us = now_us() - 600000001;
+    world.outbound.swept_us = now_us() - 2000000;
+    world_run_ms(&world, 5);
+    wanted = site;
+    is_found = false;
+    site_each(&world.outbound, find);
+    return is_found;
+}
+
+static void what_is_still_to_be_heeded_is_not_forgotten(void **state)
+{
+    struct site *site = site_at(&world, "0 a.test 192.0.2.1; 5 b.test 192.0.2.2", 25);
+    struct endpoint *endpoint = endpoint_at(site, "192.0.2.2");
+
+    endpoint_confused(endpoint, GEAR_STREAM, now_us());
+    assert_true(is_kept(site));
+    endpoint->rest_until_us = now_us();
+    endpoint->tls_bad_until_us = now_us() + 1000000;
+    assert_true(is_kept(site));
+    endpoint->tls_bad_until_us = now_us();
+    endpoint->helo_only_until_us = now_us() + 1000000;
+    assert_true(is_kept(site));
+    endpoint->helo_only_until_us = now_us();
+    assert_false(is_kept(site));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -372,6 +469,9 @@ int main(void)
         CASE(the_best_preference_that_can_be_reached),
         CASE(equals_have_as_many_sessions),
         CASE(equals_without_sessions_get_equal_parts),
+        CASE(the_addresses_of_a_host_have_as_many_sessions),
+        CASE(the_first_family_that_works_has_all_sessions),
+        CASE(a_weighted_host_is_served_at_one_address),
         CASE(a_full_host_is_waited_for),
         CASE(messages_go_by_weight),
         CASE(the_greatest_weights_are_kept_to),
@@ -386,6 +486,7 @@ int main(void)
         CASE(a_thousand_answers_leave_nothing_behind),
         CASE(answers_that_take_turns_disturb_nobody),
         CASE(a_new_answer_counts_at_once_when_the_old_leads_nowhere),
+        CASE(what_is_still_to_be_heeded_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -205,6 +205,35 @@ static void the_password_is_not_sent_in_the_clear(void **state)
     peer_means.is_open = false;
 }
 
+/* Whoever was let in by another password, or by none, comes anew. */
+static void other_passwords_need_other_connections(void **state)
+{
+    static struct world world;
+    static struct peer peer;
+    static const char more[] = "site \"default\" { connections = 1 }";
+    struct message messages[] = {ONE(), ONE(), ONE()};
+
+    begin("192.0.2.1 other secret\n");
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(OFFER("PLAIN"), SEND, END),
+                       SCRIPT(OFFER("PLAIN"), PLAIN_PENCIL, "S: 235 in", SEND, END),
+                       SCRIPT(OFFER("PLAIN"), SEND, "X")),
+               SIZE_MAX);
+    uint16_t ports[] = {peer.port, 0};
+    world_init(&world, ports, more);
+    for (uint32_t i = 0; i < 3; i++) {
+        world_send(&world, &messages[i]);
+        world_run_home(&world, i + 1);
+        assert_int_equal(messages[i].targets[0].outcome, QUEUE_DONE);
+        write_file(i == 0 ? "127.0.0.1 user pencil\n" : "192.0.2.1 other secret\n");
+        world_reload(&world, ports, more);
+    }
+    world_deinit(&world);
+    peer_stop(&peer);
+    if (peer.failure[0] != 0)
+        fail_msg("%s", peer.failure);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +245,7 @@ int main(void)
         cmocka_unit_test_teardown(a_peer_that_closes_at_ehlo_is_not_given_helo, end),
         cmocka_unit_test_teardown(the_password_is_not_sent_in_the_clear, end),
         cmocka_unit_test_teardown(the_password_goes_by_tls_where_there_is_some, end),
+        cmocka_unit_test_teardown(other_passwords_need_other_connections, end),
     };
     return cmocka_run_group_tests(tests, make_users, free_users);
 }

@@ -75,6 +75,8 @@ static void a_site_is_called_after_what_its_hosts_share(void **state)
     } cases[] = {
         {"google.com", "01", {"aspmx.l.google.com", "alt1.aspmx.l.google.com"}},
         {"google.com", "01", {"aspmx.l.google.com", "smtp.google.com"}},
+        {"google.com", "012", {"aspmx.l.google.com", "alt1.aspmx.l.google.com", "aspmx2.googlemail.com"}},
+        {"a.com", "01", {"mx.a.com", "mx.b.com"}},
         {"example.com", "0", {"mx.example.com"}},
         {"example.com", "00", {"example.com", "mx.example.com"}},
         {"example.com", "00", {"mx.example.com", "example.com"}},
@@ -82,19 +84,14 @@ static void a_site_is_called_after_what_its_hosts_share(void **state)
         {"a.co.uk", "01", {"mx1.a.co.uk", "mx2.a.co.uk"}},
         {"mail", "0", {"mail"}},
         /* nothing but a top-level domain, or not even whole labels */
-        {"mx.a.com", "01", {"mx.a.com", "mx.b.com"}},
-        {"mx.aexample.com", "10", {"mx.example.com", "mx.aexample.com"}},
+        {"mx.a.com", "00", {"mx.a.com", "mx.b.com"}},
+        {"mx.aexample.com", "00", {"mx.example.com", "mx.aexample.com"}},
         {"a.test", "111", {"c.test", "a.test", "b.test"}},
     };
     struct draft draft;
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         set_draft(&draft, cases[i].ranks, cases[i].names);
-        if (strcmp(cases[i].ranks, "10") == 0) { /* by preference, as the header wants it */
-            struct next_hop_host first = draft.hosts[1];
-            draft.hosts[1] = draft.hosts[0];
-            draft.hosts[0] = first;
-        }
         assert_string_equal(next_hop_shared_name(&draft.hop), cases[i].shared);
     }
 }
@@ -283,6 +280,65 @@ static void a_list_keeps_its_order_unless_it_has_weights(void **state)
     config_free(config);
 }
 
+/* --- Sections --- */
+
+static void backups_elsewhere_leave_a_site_in_its_section(void **state)
+{
+    struct config *config = load("site \"google.com\" { connections = 1 }\n"
+                                 "site \".mail.protection.test\" { connections = 2 }\n"
+                                 "site \"mx.backup.test\" { connections = 3 }");
+    static const struct {
+        uint32_t connections;
+        const char *ranks;
+        const char *names[DRAFT_MAX + 1];
+    } cases[] = {
+        {1, "011", {"aspmx.l.google.com", "alt1.aspmx.l.google.com", "aspmx2.googlemail.com"}},
+        {2, "01", {"a.mail.protection.test", "mx.backup.test"}},
+        {3, "01", {"mx.backup.test", "a.mail.protection.test"}},
+        {20, "00", {"a.mail.protection.test", "mx.backup.test"}},
+    };
+    struct draft draft;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        set_draft(&draft, cases[i].ranks, cases[i].names);
+        draft.hop.name = next_hop_shared_name(&draft.hop);
+        assert_int_equal(next_hop_limits(config, &draft.hop)->connections, cases[i].connections);
+    }
+    config_free(config);
+}
+
+static void no_mx_host_is_asked_for_less_than_it_would_be_alone(void **state)
+{
+    static const char sections[] = "site \"default\" { tls = \"%s\" }\n"
+                                   "site \"easy.test\" { tls = \"none\" }\n"
+                                   "site \".hard.test\" { tls = \"verify\" }\n";
+    static const struct {
+        const char *otherwise;
+        enum config_security tls;
+        const char *ranks;
+        const char *names[DRAFT_MAX + 1];
+    } cases[] = {
+        {"encrypt", CONFIG_SECURITY_NONE, "01", {"mx1.easy.test", "mx2.easy.test"}},
+        {"encrypt", CONFIG_SECURITY_ENCRYPT, "01", {"mx1.easy.test", "mx.other.test"}},
+        {"may", CONFIG_SECURITY_MAY, "01", {"mx1.easy.test", "mx.other.test"}},
+        {"may", CONFIG_SECURITY_VERIFY, "01", {"mx1.easy.test", "mx.hard.test"}},
+        {"may", CONFIG_SECURITY_VERIFY, "00", {"mx.hard.test", "mx1.easy.test"}},
+        {"none", CONFIG_SECURITY_VERIFY, "01", {"mx.hard.test", "mx.other.test"}},
+    };
+    struct draft draft;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), sections, cases[i].otherwise);
+        struct config *config = load(text);
+        set_draft(&draft, cases[i].ranks, cases[i].names);
+        draft.hop.name = next_hop_shared_name(&draft.hop);
+        assert_int_equal(next_hop_security(config, &draft.hop, CONFIG_SECURITY_UNSET), cases[i].tls);
+        assert_int_equal(next_hop_security(config, &draft.hop, CONFIG_SECURITY_MAY), CONFIG_SECURITY_MAY);
+        config_free(config);
+    }
+}
+
 static void a_route_says_more_about_tls_than_a_section(void **state)
 {
     struct config *config = load("route \"a.test\" { to = \"smtp://192.0.2.1\" }\n"
@@ -313,6 +369,8 @@ int main(void)
         cmocka_unit_test(a_copy_needs_nothing_of_its_draft),
         cmocka_unit_test(the_last_holder_frees_it),
         cmocka_unit_test(a_list_keeps_its_order_unless_it_has_weights),
+        cmocka_unit_test(backups_elsewhere_leave_a_site_in_its_section),
+        cmocka_unit_test(no_mx_host_is_asked_for_less_than_it_would_be_alone),
         cmocka_unit_test(a_route_says_more_about_tls_than_a_section),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

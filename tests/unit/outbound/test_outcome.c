@@ -169,6 +169,37 @@ static void success_is_remembered_only_where_the_next_hop_does_not_tell(void **s
                                &passed_on, false, config));
 }
 
+/* Nobody is asked to take it again, and what was answered is not invented. */
+static void what_was_delivered_before_is_told_and_not_sent(void **state)
+{
+    struct message message = {.from = "a@from.test",
+                              .to = {"b@to.test", "c@to.test"},
+                              .content = BODY,
+                              .notify = SMTP_NOTIFY_SUCCESS,
+                              .is_owed = true};
+
+    peer_start(&peer, SCRIPTS(NULL), SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, config);
+    worlds_send_home = world.outbound.options.send_home;
+    world.outbound.options.send_home = send_home;
+    world_send(&world, &message);
+    assert_int_equal(message.homecomings, 1);
+    assert_int_equal(outbound_session_count(&world.outbound), 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct told_reply *told = told_of(&message.delivery, i);
+        assert_int_equal(message.targets[i].outcome, QUEUE_DONE);
+        assert_non_null(told);
+        assert_int_equal(told->action, NOTICE_RELAYED);
+        assert_int_equal(told->code, 0);
+        assert_int_equal(told->host.size, 0);
+        assert_int_equal(told->at_ms, 0);
+    }
+    assert_null(strstr(world_log(&world), "deliver id="));
+    told_free(&message.delivery);
+    world_deinit(&world);
+    peer_stop(&peer);
+}
+
 static void a_verdict_of_our_own_names_no_host(void **state)
 {
     struct message message = ONE(.flags = ENVELOPE_SMTPUTF8);
@@ -264,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_late_deferral_is_remembered_once),
         cmocka_unit_test(what_may_expire_is_remembered_whoever_sent_it),
         cmocka_unit_test(success_is_remembered_only_where_the_next_hop_does_not_tell),
+        cmocka_unit_test(what_was_delivered_before_is_told_and_not_sent),
         cmocka_unit_test(a_verdict_of_our_own_names_no_host),
         cmocka_unit_test(the_class_of_each_reply_is_logged),
         cmocka_unit_test(a_lost_connection_has_a_class_too),

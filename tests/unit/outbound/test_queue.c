@@ -136,6 +136,7 @@ static void drive(struct loop_hook *hook)
     if (finish_operations())
         loop_wake_within(world.loop, 0);
     (void)queue_tick(queue, (int64_t)clock_wall_ms());
+    outbound_sweep(&world.outbound, queue, 10000);
     (void)queue_flush(queue, clock_monotonic_us());
     loop_wake_within(world.loop, 1000);
 }

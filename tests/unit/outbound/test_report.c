@@ -271,7 +271,8 @@ static void the_reason_of_the_last_attempt_is_told_of_what_expired(void **state)
     home_expect(text, "Action: failed\r\nStatus: 4.7.1\r\n");
     home_expect(text, "451 4.7.1 come again");
     home_expect_log(&home, "expire id=");
-    home_expect_log(&home, "site=site.test class=bad-mailbox"); /* that of the attempt */
+    /* Both those of the attempt. */
+    home_expect_log(&home, "site=site.test reply=\"451 4.7.1 come again\" class=bad-mailbox");
     home_expect_log(&home, "class=expired size=");
     assert_int_equal(counter_get(&home.counters, COUNTER_expired), 1);
     home_expect_empty(&home);

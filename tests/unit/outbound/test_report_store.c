@@ -1,6 +1,7 @@
 /* The way home over restarts, power cuts, disks that cannot be read, and disks that take nothing: no notice
  * is lost, and none is queued twice. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,6 +187,45 @@ static void many_reports_take_turns(void **state)
     home_end(&home);
 }
 
+/* However many there are, none is turned away; but whoever takes mail out of the queue is asked to stop. */
+static void none_of_thousands_is_turned_away(void **state)
+{
+    enum { COUNT = 6000, EACH = 3 };
+    static struct queue_delivery *deliveries[COUNT];
+    static bool is_told[COUNT];
+    uint32_t told = 0;
+
+    home_begin(&home, "");
+    for (uint32_t i = 0; i < COUNT; i++) {
+        char from[32];
+        snprintf(from, sizeof(from), "%u@from.test", i);
+        const struct home_mail mail = {.from = from, .to = {{"b@one.test", 0, NULL}}};
+        deliveries[i] = home_accept_and_take(&home, &mail);
+    }
+    for (uint32_t i = 0; i < COUNT; i++) {
+        assert_int_equal(reports_are_many(&home.outbound), i >= REPORTS_MANY);
+        home_say(deliveries[i], 0, QUEUE_DONE, i % EACH ? NOTICE_FAILED : NOTICE_RELAYED, "550 no");
+        report_settle(&home.outbound, deliveries[i], NULL);
+    }
+    assert_int_equal(report_count(&home.outbound), COUNT);
+    assert_true(list_is_empty(&home.site.dirty_link));
+    while (reports_are_many(&home.outbound))
+        home_turn(&home);
+    assert_false(list_is_empty(&home.site.dirty_link)); /* it goes on taking */
+    list_remove(&home.site.dirty_link);
+    assert_true(report_count(&home.outbound) > 0);
+    home_rest(&home);
+    assert_int_equal(home_sent(&home), COUNT);
+    assert_int_equal(queue_stats(home.queue).messages, COUNT);
+    for (; told < COUNT; told++) {
+        const uint32_t number = (uint32_t)strtoul(home_read(&home, "from.test")->to, NULL, 10);
+        assert_true(number < COUNT && !is_told[number]);
+        is_told[number] = true;
+    }
+    home_expect_empty(&home);
+    home_end(&home);
+}
+
 /* --- What cannot be stored --- */
 
 static void what_cannot_be_told_now_is_told_later(void **state)
@@ -247,6 +287,7 @@ int main(void)
         cmocka_unit_test(without_readable_content_the_notice_goes_without),
         cmocka_unit_test(a_notice_that_is_too_large_goes_without_content),
         cmocka_unit_test(many_reports_take_turns),
+        cmocka_unit_test(none_of_thousands_is_turned_away),
         cmocka_unit_test(what_cannot_be_told_now_is_told_later),
         cmocka_unit_test(what_expired_untold_stays_until_it_is_told),
     };

@@ -144,6 +144,35 @@ static void a_limit_that_rises_is_felt_at_once(void **state)
     assert_true(shaper_message_at(&shaper, START + SECOND) == 0);
 }
 
+/* Whoever forgets it then, and begins anew, forgets nothing that counts. */
+static void what_began_counts_until_its_span_is_over(void **state)
+{
+    static const struct config_limits limits[] = {
+        {.connections = 9},
+        {.connections = 9, .messages_per_hour = 2},
+        {.connections = 9, .messages_per_minute = 2, .connections_per_second = 1},
+    };
+    static const uint64_t rests_s[] = {0, 1836, 31};
+    struct shaper shaper;
+
+    for (size_t i = 0; i < 3; i++) {
+        shaper_init(&shaper, &limits[i], START);
+        assert_true(shaper_is_at_rest(&shaper, START));
+        shaper_connect_began(&shaper, START);
+        shaper_message_began(&shaper, START);
+        for (uint64_t s = 0; s < rests_s[i]; s++)
+            assert_false(shaper_is_at_rest(&shaper, START + s * SECOND));
+        assert_true(shaper_is_at_rest(&shaper, START + (rests_s[i] + 60) * SECOND));
+        shaper_connection_ended(&shaper, START + SECOND);
+    }
+    shaper_init(&shaper, &limits[2], START);
+    shaper_connect_began(&shaper, START);
+    assert_false(shaper_is_at_rest(&shaper, START + SECOND));
+    assert_false(shaper_connects_are_due(&shaper, START + SECOND / 2));
+    assert_true(shaper_connects_are_due(&shaper, START + 2 * SECOND));
+    assert_true(shaper_is_at_rest(&shaper, START + 2 * SECOND));
+}
+
 static void the_same_limits_again_change_nothing(void **state)
 {
     (void)state;
@@ -247,6 +276,7 @@ int main(void)
         cmocka_unit_test(a_limit_is_used_but_for_three_percent),
         cmocka_unit_test(the_smallest_limits_hold),
         cmocka_unit_test(a_limit_that_rises_is_felt_at_once),
+        cmocka_unit_test(what_began_counts_until_its_span_is_over),
         cmocka_unit_test(the_same_limits_again_change_nothing),
         cmocka_unit_test(connections_begin_at_two_and_grow_with_what_works),
         cmocka_unit_test(pressure_halves_once_in_a_reaction_time_and_never_below_one),

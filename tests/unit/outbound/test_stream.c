@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "gateway/message/envelope.h"
+#include "gateway/outbound/site.h"
 #include "tests/unit/outbound/play.h"
 
 #define STREAM    HELLO, "S: 250-peer.test", "S: 250-CHUNKING", "S: 250 PIPELINING"
@@ -13,6 +14,8 @@
 #define TAKE      "S: 250 ok", "S: 250 ok", "A: 250 2.0.0 taken"
 #define TAKE_NEXT "S: 250 reset", TAKE
 #define WAY_3     "=", MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok", "S: 354 go", "=", "D", "A: 250 ok"
+#define BY_DATA   MAIL, RCPT, "C: DATA"
+#define ASK       "S: 250 ok", "S: 250 ok", "S: 354 go"
 #define LARGE     (12 << 20)
 
 static const char one_connection[] =
@@ -47,7 +50,8 @@ static void idle_session_needs_no_reset(void **state)
 {
     struct message messages[2] = {ONE(), ONE()};
 
-    peer_start(&peer, SCRIPTS(SCRIPT(STREAM, "=", SAID, TAKE, "=", SAID, TAKE, "=", "C: QUIT", "E")),
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(STREAM, "=", SAID, TAKE, "=", SAID, TAKE, "=", "C: QUIT", "S: 221 bye", "E")),
                SIZE_MAX);
     world_init(&world, (uint16_t[]){peer.port, 0},
                "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"300ms\" }");
@@ -79,7 +83,7 @@ static void data_rides_in_the_stream(void **state)
     free(play(SCRIPTS(SCRIPT(STREAM, "=", SAID, "C: RSET", MAIL, RCPT, "C: DATA", "Q", TAKE, "S: 250 ok",
                              "S: 250 ok", "S: 250 ok", "S: 354 go", "=", "D", SAID, "C: RSET", MAIL, RCPT,
                              "C: DATA", "Q", "A: 250 ok", TAKE, "S: 250 ok", "S: 250 ok", "S: 250 ok",
-                             "S: 354 go", "*", "D", "A: 250 ok", "C: QUIT", "E")),
+                             "S: 354 go", "*", "D", "A: 250 ok", "C: QUIT", "S: 221 bye", "E")),
               messages, 4, "DDDD", &content));
     assert_string_equal(content, BODY BODY ".\r\n" BODY BODY ".\r\n");
     free(content);
@@ -117,7 +121,7 @@ static void reset_follows_a_refused_chunk(void **state)
 
     peer_start(&peer,
                SCRIPTS(SCRIPT(STREAM, "=", SAID, "S: 250 ok", "S: 250 ok", "S: 451 later", "=", NEXT,
-                              TAKE_NEXT, "=", "C: QUIT", "E")),
+                              TAKE_NEXT, "=", "C: QUIT", "S: 221 bye", "E")),
                SIZE_MAX);
     world_init(&world, (uint16_t[]){peer.port, 0},
                "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"300ms\" }");
@@ -190,7 +194,7 @@ static void nothing_is_begun_while_much_is_unsent(void **state)
 
     peer_start(&peer,
                SCRIPTS(SCRIPT(STREAM, MAIL, RCPT, "C: BDAT 12582912 LAST", "W", "W", "W", "B: 12582912", NEXT,
-                              TAKE, TAKE_NEXT, "C: QUIT", "E")),
+                              TAKE, TAKE_NEXT, "C: QUIT", "S: 221 bye", "E")),
                SIZE_MAX);
     world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
     world_send(&world, &messages[0]);
@@ -206,6 +210,79 @@ static void nothing_is_begun_while_much_is_unsent(void **state)
     assert_int_equal(peer.content_size, LARGE + 25);
     assert_string_equal(peer.failure, "");
     free(large);
+}
+
+#define READ_ON(size) "B: " size, "W"
+#define READ_4(size)  READ_ON(size), READ_ON(size), READ_ON(size), READ_ON(size)
+#define READ_16(size) READ_4(size), READ_4(size), READ_4(size), READ_4(size)
+#define SLOW          STREAM, MAIL, RCPT, "S: 250 ok", "S: 250 ok"
+
+/* One message to a peer with a small window. */
+static void play_slowly(const char *const *script, const char *content, const char *timeouts,
+                        enum queue_outcome outcome)
+{
+    static const char *const *scripts[2]; /* the peer outlives this call */
+    struct message messages[] = {FROM("a@from.test", content, )};
+    char more[256];
+
+    scripts[0] = script;
+    peer_means.window = 32 << 10;
+    peer_start(&peer, scripts, SIZE_MAX);
+    peer_means.window = 0;
+    snprintf(more, sizeof(more),
+             "site \"default\" { connections = 1 }\ntimeouts { outbound_idle = \"0\" %s }", timeouts);
+    world_init(&world, (uint16_t[]){peer.port, 0}, more);
+    world_send(&world, &messages[0]);
+    world_run_home(&world, 1);
+    if (messages[0].targets[0].outcome != outcome)
+        fail_msg("outcome %u, log:\n%s", messages[0].targets[0].outcome, world_log(&world));
+    world_run_closed(&world);
+}
+
+static void end_slowly(char *large)
+{
+    world_deinit(&world);
+    peer_stop(&peer);
+    free(large);
+}
+
+/* All of it is in memory and leaves as few sends; only what the peer acknowledges tells that it goes on. */
+static void a_slow_peer_that_takes_something_is_waited_for(void **state)
+{
+    char *large = large_content();
+    play_slowly(SCRIPT(SLOW, "C: BDAT 12582912 LAST", READ_16("750000"), "B: 582912", "A: 250 ok", BYE),
+                large, "outbound_block = \"500ms\"", QUEUE_DONE);
+    end_slowly(large);
+    assert_string_equal(peer.failure, "");
+}
+
+/* The kernel has taken the whole message long before the peer has. */
+static void the_time_for_the_answer_begins_when_the_peer_has_all(void **state)
+{
+    char *large = large_content();
+    play_slowly(SCRIPT(SLOW, "C: BDAT 640000 LAST", READ_16("40000"), "A: 250 ok", BYE),
+                large + LARGE - 640000, "outbound_block = \"600ms\" outbound_end = \"500ms\"", QUEUE_DONE);
+    end_slowly(large);
+    assert_string_equal(peer.failure, "");
+}
+
+static void a_peer_that_takes_nothing_is_given_up(void **state)
+{
+    char *large = large_content();
+    play_slowly(SCRIPT(SLOW, "B: 1000", "W", "W", "W", "W", "W", "W", "W", "W", "E"), large,
+                "outbound_block = \"100ms\"", QUEUE_DEFER);
+    assert_non_null(strstr(world_log(&world), "4.4.2 timeout, waiting for the reply to BDAT"));
+    end_slowly(large);
+}
+
+/* It cannot have it yet, whatever the kernel has taken: the reply was to something else. */
+static void a_long_chunk_is_not_taken_before_it_has_arrived(void **state)
+{
+    char *large = large_content();
+    play_slowly(SCRIPT(SLOW, "C: BDAT 640000 LAST", "W", "S: 250 ok", "W", "E"), large + LARGE - 640000, "",
+                QUEUE_DEFER);
+    assert_non_null(strstr(world_log(&world), "unexpected reply to BDAT: 250 ok"));
+    end_slowly(large);
 }
 
 /* A refusal holds; what was not read cannot have been taken. */
@@ -254,28 +331,75 @@ static void an_unfinished_chunk_is_no_duplicate(void **state)
 
 /* --- Trouble lowers the gear --- */
 
-/* On each broken connection one message is done, and two are unsure. */
-static void a_stream_that_breaks_twice_gets_gear_three(void **state)
+/* On the broken connection one message is done, and two are unsure. */
+static void a_stream_that_breaks_gets_gear_three(void **state)
 {
-    struct message messages[] = {ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE()};
-    const char *const *breaks = SCRIPT(STREAM, "=", SAID, NEXT, NEXT, TAKE, "X");
+    struct message messages[] = {ONE(), ONE(), ONE(), ONE(), ONE()};
 
     peer_start(&peer,
-               SCRIPTS(breaks, breaks,
+               SCRIPTS(SCRIPT(STREAM, "=", SAID, NEXT, NEXT, TAKE, "X"),
                        SCRIPT(STREAM, WAY_3, MAIL, RCPT, "C: DATA", "S: 250 ok", "S: 250 ok", "S: 354 go",
                               "=", "D", "A: 250 ok", BYE)),
                SIZE_MAX);
     world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 0; i < 5; i++) {
         world_send(&world, &messages[i]);
-        if (i == 2 || i == 5)
-            world_run_home(&world, i + 1);
+        if (i == 2)
+            world_run_home(&world, 3);
     }
-    world_run_home(&world, 8);
+    world_run_home(&world, 5);
     world_run_closed(&world);
-    for (uint32_t i = 0; i < 8; i++)
-        assert_int_equal(messages[i].targets[0].outcome, i < 6 && i % 3 > 0 ? QUEUE_DEFER : QUEUE_DONE);
-    assert_int_equal(counter_get(&world.counters, COUNTER_duplicates_possible), 4);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(messages[i].targets[0].outcome, i == 1 || i == 2 ? QUEUE_DEFER : QUEUE_DONE);
+    assert_int_equal(counter_get(&world.counters, COUNTER_duplicates_possible), 2);
+    world_deinit(&world);
+    peer_stop(&peer);
+    assert_string_equal(peer.failure, "");
+}
+
+static struct endpoint *only_endpoint(void)
+{
+    for (uint32_t i = 0; i < OUTBOUND_BUCKETS; i++) {
+        list_each(link, &world.outbound.buckets[i])
+        {
+            struct site *site = list_entry(link, struct site, bucket_link);
+            if (site->hop != NULL)
+                return list_entry(site->endpoints.next, struct endpoint, link);
+        }
+    }
+    fail_msg("there is no site");
+    abort();
+}
+
+/* One message at a time says nothing of a gear that is for several. */
+static void a_gear_proves_itself_by_what_it_is_for(void **state)
+{
+    struct message messages[] = {ONE(), ONE(), ONE(), ONE(), ONE(), ONE()};
+
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(STREAM, "=", SAID, NEXT, NEXT, TAKE, "X"), SCRIPT(STREAM, "=", SAID, TAKE, BYE),
+                       SCRIPT(STREAM, "=", SAID, NEXT, TAKE, TAKE_NEXT, BYE)),
+               SIZE_MAX);
+    world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+    for (uint32_t i = 0; i < 3; i++)
+        world_send(&world, &messages[i]);
+    world_run_home(&world, 3);
+    world_run_closed(&world);
+    struct endpoint *endpoint = only_endpoint();
+    assert_int_equal(endpoint->gear_max, GEAR_OVERLAP);
+    assert_int_equal(endpoint->proven_until_us, 0);
+    endpoint->rest_until_us = 0; /* it is over */
+    endpoint->proven_until_us = UINT64_MAX;
+    world_send(&world, &messages[3]);
+    world_run_home(&world, 4);
+    world_run_closed(&world);
+    assert_int_equal(endpoint->gear_max, GEAR_STREAM);
+    assert_int_equal(endpoint->rest_us, ENDPOINT_REST_MIN_US);
+    world_send(&world, &messages[4]);
+    world_send(&world, &messages[5]);
+    world_run_home(&world, 6);
+    world_run_closed(&world);
+    assert_int_equal(endpoint->rest_us, 0);
     world_deinit(&world);
     peer_stop(&peer);
     assert_string_equal(peer.failure, "");
@@ -308,6 +432,104 @@ static void confusion_lowers_the_gear(void **state)
     check_confusion(SCRIPT(STREAM, "=", SAID, NEXT, TAKE, "S: 250 reset", "S: 503 5.5.1 nested MAIL", "E"));
 }
 
+/* --- Replies must be those to the commands --- */
+
+/* Whoever has shown it once is believed on other connections, too. */
+static void a_stranger_shows_that_it_counts(void **state)
+{
+    struct message messages[] = {ONE(), ONE(), ONE(), ONE(), ONE(), ONE(), ONE()};
+
+    peer_start(&peer,
+               SCRIPTS(SCRIPT(STREAM, "=", BY_DATA, ASK, "=", "D", BY_DATA, "A: 250 ok", ASK, "=", "D", SAID,
+                              "C: RSET", BY_DATA, "A: 250 ok", TAKE, "S: 250 reset", ASK, "=", "D", SAID,
+                              "A: 250 ok", TAKE, BYE),
+                       SCRIPT(STREAM, "=", SAID, NEXT, TAKE, TAKE_NEXT, BYE)),
+               SIZE_MAX);
+    world_means.on_trial = true;
+    world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+    for (uint32_t i = 0; i < 7; i++) {
+        world_send(&world, &messages[i]);
+        if (i == 4) {
+            world_run_home(&world, 5);
+            world_run_closed(&world);
+        }
+    }
+    world_run_home(&world, 7);
+    world_run_closed(&world);
+    for (uint32_t i = 0; i < 7; i++)
+        assert_int_equal(messages[i].targets[0].outcome, QUEUE_DONE);
+    world_means.on_trial = false;
+    world_deinit(&world);
+    peer_stop(&peer);
+    assert_string_equal(peer.failure, "");
+}
+
+/* Each kind of command is answered twice, and what follows is refused: nothing may pass for delivered. */
+static void one_reply_too_many_is_found_before_it_harms(void **state)
+{
+#define REFUSE "S: 451 4.3.0 no", "E"
+    const struct {
+        const char *const *script;
+        const char *outcomes;
+    } cases[] = {
+        {SCRIPT(STREAM, BY_DATA, "S: 250 ok", "S: 250 ok", "S: 250 ok", REFUSE), "FFFF"},
+        {SCRIPT(STREAM, BY_DATA, ASK, "S: 354 go", "E"), "FFFF"},
+        {SCRIPT(STREAM, BY_DATA, ASK, "D", BY_DATA, "A: 250 ok", "S: 250 ok", "S: 250 ok", "S: 250 ok",
+                REFUSE),
+         "DFFF"},
+        {SCRIPT(STREAM, BY_DATA, ASK, "D", BY_DATA, "A: 250 ok", ASK, "D", SAID, "C: RSET", BY_DATA,
+                "A: 250 ok", TAKE, "S: 250 ok", "S: 250 reset", "S: 250 ok", "S: 250 ok", REFUSE),
+         "DDDF"},
+        {SCRIPT(STREAM, BY_DATA, ASK, "D", BY_DATA, "A: 250 ok", ASK, "D", SAID, "C: RSET", BY_DATA,
+                "A: 250 ok", TAKE, "S: 250 reset", "S: 250 reset", "S: 250 ok", "S: 250 ok", REFUSE),
+         "DDDF"},
+    };
+
+    world_means.on_trial = true;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct message messages[] = {ONE(), ONE(), ONE(), ONE()};
+        char *log = play(SCRIPTS(cases[i].script), messages, 4, cases[i].outcomes, NULL);
+        check_log(log, i == 1 ? "unexpected reply to end of content: 354" : "unexpected reply to DATA: 250");
+    }
+    world_means.on_trial = false;
+}
+
+/* Too late to help, but not to learn from. */
+static void what_nobody_asked_for_ends_the_stream(void **state)
+{
+    const char *const *const scripts[] = {
+        SCRIPT(STREAM, "=", SAID, NEXT, "S: 250 ok", TAKE, TAKE_NEXT, "E"),
+        SCRIPT(STREAM, "=", SAID, NEXT, TAKE, TAKE_NEXT, "=", "C: QUIT", "S: 451 4.3.0 no", "E"),
+    };
+
+    for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++) {
+        struct message messages[] = {ONE(), ONE(), ONE(), ONE()};
+        peer_start(&peer,
+                   SCRIPTS(scripts[i], SCRIPT(STREAM, "=", BY_DATA, ASK, "=", "D", BY_DATA, "A: 250 ok", ASK,
+                                              "=", "D", "A: 250 ok", BYE)),
+                   SIZE_MAX);
+        world_init(&world, (uint16_t[]){peer.port, 0}, one_connection);
+        for (uint32_t j = 0; j < 4; j++) {
+            world_send(&world, &messages[j]);
+            if (j == 1)
+                world_run_home(&world, 2);
+            if (j == 1)
+                world_run_closed(&world);
+        }
+        const struct endpoint *endpoint = only_endpoint();
+        assert_int_equal(endpoint->gear_max, GEAR_OVERLAP);
+        assert_int_equal(endpoint->rest_us, ENDPOINT_REST_MAX_US);
+        assert_int_equal(endpoint->proven_until_us, 0);
+        world_run_home(&world, 4);
+        world_run_closed(&world);
+        assert_non_null(strstr(world_log(&world), "replies do not match commands"));
+        assert_non_null(strstr(world_log(&world), "messages=2"));
+        world_deinit(&world);
+        peer_stop(&peer);
+        assert_string_equal(peer.failure, "");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,8 +547,16 @@ int main(void)
         cmocka_unit_test(nothing_is_begun_while_much_is_unsent),
         cmocka_unit_test(an_answer_in_the_middle_of_the_content),
         cmocka_unit_test(an_unfinished_chunk_is_no_duplicate),
-        cmocka_unit_test(a_stream_that_breaks_twice_gets_gear_three),
+        cmocka_unit_test(a_stream_that_breaks_gets_gear_three),
+        cmocka_unit_test(a_gear_proves_itself_by_what_it_is_for),
         cmocka_unit_test(confusion_lowers_the_gear),
+        cmocka_unit_test(a_stranger_shows_that_it_counts),
+        cmocka_unit_test(one_reply_too_many_is_found_before_it_harms),
+        cmocka_unit_test(what_nobody_asked_for_ends_the_stream),
+        cmocka_unit_test(a_slow_peer_that_takes_something_is_waited_for),
+        cmocka_unit_test(the_time_for_the_answer_begins_when_the_peer_has_all),
+        cmocka_unit_test(a_peer_that_takes_nothing_is_given_up),
+        cmocka_unit_test(a_long_chunk_is_not_taken_before_it_has_arrived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -302,6 +302,38 @@ static void the_session_is_resumed(void **state)
         fail_msg("%s", peer.failure);
 }
 
+/* --- A reload --- */
+
+/* What was verified by other CAs carries nothing more; with the same it goes on. */
+static void other_cas_need_other_connections(void **state)
+{
+    static struct world world;
+    static struct peer peer;
+    static const char more[] = "site \"default\" { connections = 1 }";
+    struct message messages[] = {ONE(), ONE(), ONE()};
+
+    begin("tls = \"verify\"", &files.here);
+    peer_start(&peer, SCRIPTS(SCRIPT(SECURE, AGAIN, SEND, SEND, END), SCRIPT(OFFER, "S: 220 go", "t", "X")),
+               SIZE_MAX);
+    uint16_t ports[] = {peer.port, 0};
+    world_init(&world, ports, more);
+    world_send(&world, &messages[0]);
+    world_run_home(&world, 1);
+    world_reload(&world, ports, more);
+    world_send(&world, &messages[1]);
+    world_run_home(&world, 2);
+    world_means.ca_file = tls_test_files.stranger.certificate_path;
+    world_reload(&world, ports, more);
+    world_send(&world, &messages[2]);
+    world_run_home(&world, 3);
+    assert_int_equal(messages[1].targets[0].outcome, QUEUE_DONE);
+    assert_int_equal(messages[2].targets[0].outcome, QUEUE_DEFER);
+    world_deinit(&world);
+    peer_stop(&peer);
+    if (peer.failure[0] != 0)
+        fail_msg("%s", peer.failure);
+}
+
 /* --- Refused after all --- */
 
 static void a_421_to_starttls_is_about_no_level(void **state)
@@ -340,6 +372,7 @@ int main(void)
         cmocka_unit_test_teardown(what_was_said_before_the_handshake_is_thrown_away, end),
         cmocka_unit_test_teardown(what_was_announced_before_the_handshake_is_forgotten, end),
         cmocka_unit_test_teardown(the_session_is_resumed, end),
+        cmocka_unit_test_teardown(other_cas_need_other_connections, end),
         cmocka_unit_test_teardown(a_421_to_starttls_is_about_no_level, end),
         cmocka_unit_test_teardown(helo_after_the_handshake_is_still_secured, end),
     };

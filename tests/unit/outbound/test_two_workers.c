@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gateway/outbound/lane.h"
+#include "gateway/outbound/probe.h"
 #include "gateway/outbound/site.h"
 #include "tests/unit/dns/peer.h"
 #include "tests/unit/outbound/pair.h"
@@ -141,6 +142,30 @@ static void only_the_owner_connects(void **state)
         assert_int_equal((first->owner == 0 ? second : first)->session_count, 0);
         assert_int_equal((first->owner == 0 ? second : first)->share, 0);
     }
+}
+
+/* A site is all its hosts, whether they have an address at the moment or not: else it would be another one,
+ * with limits of its own, while a name cannot be looked up. */
+static void a_host_without_an_address_belongs_to_its_site(void **state)
+{
+    const struct site *site;
+
+    snprintf(routes, sizeof(routes), "listed.test smtp://mx1.a.test:2525,smtp://mx2.a.test:2525\n");
+    pair.routes = routes;
+    pair_begin(&pair,
+               "a.test MX 10 mx1.a.test\na.test MX 20 mx2.a.test\na.test MX 20 mx3.a.test\n"
+               "mx2.a.test A 192.0.2.1\n",
+               "route \"a.test\" { to = \"mx\" }");
+    pair_accept(&pair, 0, "x@a.test", 0);
+    pair_until(&pair, (site = pair_site(&pair, 0, "a.test")) != NULL);
+    assert_int_equal(site->hop->host_count, 3);
+    assert_string_equal(site->hop->hosts[0].name, "mx1.a.test");
+    assert_int_equal(site->hop->hosts[0].address_count, 0);
+    assert_int_equal(site->hop->hosts[1].preference, 1);
+    assert_int_equal(site->hop->hosts[2].preference, 1);
+    pair_accept(&pair, 0, "x@listed.test", 0);
+    pair_until(&pair, (site = pair_site(&pair, 0, "mx1.a.test:2525")) != NULL);
+    assert_int_equal(site->hop->host_count, 2);
 }
 
 /* --- Answers that come late --- */
@@ -393,6 +418,210 @@ static void a_spread_site_that_is_down_is_probed_with_a_guest(void **state)
     assert_int_equal(atomic_load(&taker.most_open), 1);
 }
 
+/* --- A spread site that is down --- */
+
+static const char refusal[] = "421 4.3.2 not now\r\n";
+
+/* A host that turns everybody away; the workers share the connections. */
+static void begin_refused(uint32_t connections, uint32_t refusal_ms, const char *settings)
+{
+    char more[192];
+
+    taker_start(&taker, 1);
+    has_taker = true;
+    atomic_store(&taker.refusal_ms, refusal_ms);
+    atomic_store(&taker.refusal, refusal);
+    snprintf(more, sizeof(more),
+             "route \"*\" { to = \"smtp://127.0.0.1:%u\" }\nsite \"default\" { connections = %u }\n%s",
+             taker.ports[0].port, connections, settings);
+    pair.routes = NULL;
+    pair_begin(&pair, "", more);
+}
+
+/* Each in a lane of its own. */
+static void accept_any(uint32_t worker, uint32_t count)
+{
+    char to[32];
+
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(to, sizeof(to), "x@any%u.test", i);
+        pair_accept(&pair, worker, to, 0);
+    }
+}
+
+static struct site *spread_site(uint32_t worker)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "127.0.0.1:%u", taker.ports[0].port);
+    struct site *site = pair_site(&pair, worker, name);
+    assert_non_null(site);
+    return site;
+}
+
+static bool both_are(enum site_state state)
+{
+    return spread_site(0)->state == state && spread_site(1)->state == state;
+}
+
+/* Until both workers know it, and the back-off has grown to its longest, 300 ms. */
+static void wait_until_it_is_dead(void)
+{
+    pair_until(&pair, spread_site(0)->state != SITE_UP && spread_site(1)->state != SITE_UP);
+    pair_until(&pair, probe_backoff_ms(spread_site(0)->probe) == 300);
+    pair_until(&pair, both_are(SITE_DOWN) && spread_site(0)->session_count == 0 &&
+                          spread_site(1)->session_count == 0);
+    atomic_store(&taker.most_open, 0);
+}
+
+/* Rounds of probes follow each other by a back-off, less a tenth; one connection each. */
+static void watch_rounds(uint64_t ms)
+{
+    uint64_t until_us = pair_clock_us() + ms * 1000;
+    uint32_t first = atomic_load(&taker.ports[0].connections);
+    uint32_t seen = first;
+    uint64_t last_us = 0;
+
+    while (pair_clock_us() < until_us) {
+        pair_turn(&pair);
+        uint32_t now = atomic_load(&taker.ports[0].connections);
+        if (now == seen)
+            continue;
+        assert_int_equal(now, seen + 1);
+        if (last_us != 0)
+            assert_true(pair_clock_us() - last_us > 250000);
+        last_us = pair_clock_us();
+        seen = now;
+    }
+    assert_true(seen - first >= ms / 700);
+    assert_int_equal(atomic_load(&taker.most_open), 1);
+}
+
+static void one_message_probes_for_all_workers(void **state)
+{
+    begin_refused(4, 10, "");
+    accept_any(0, 30);
+    accept_any(1, 30);
+    wait_until_it_is_dead();
+    uint64_t failures = pair_count(&pair, 0, COUNTER_outbound_failures);
+    watch_rounds(3000);
+    assert_int_equal(waiting(), 60);
+    atomic_store(&taker.refusal, NULL);
+    pair_until(&pair, both_are(SITE_UP));
+    pair_until(&pair, waiting() == 0);
+    assert_int_equal(atomic_load(&taker.taken), 60);
+    assert_in_range(pair_count(&pair, 0, COUNTER_outbound_failures) - failures, 0, 12);
+    assert_in_range(pair_count(&pair, 0, COUNTER_messages_delivered), 1, 59);
+}
+
+/* What another has is no reason to take it before it may be tried. */
+static void a_guest_comes_when_it_may_be_tried(void **state)
+{
+    uint32_t looks = 0;
+
+    begin_refused(1, 1, "");
+    accept_any(1, 1); /* the first worker alone has a share */
+    const struct probe *probe = spread_site(0)->probe;
+    pair_until(&pair, probe_backoff_ms(probe) == 300);
+    for (uint32_t turns = 0; turns < 2000; turns++) {
+        pair_turn(&pair);
+        uint64_t left_us = probe_at_us(probe) - pair_clock_us();
+        if (left_us < 50000 || left_us > 200000)
+            continue;
+        looks++;
+        assert_int_equal(pair.workers[1].away, 0);
+    }
+    assert_true(looks > 10);
+    atomic_store(&taker.refusal, NULL);
+    pair_until(&pair, waiting() == 0);
+}
+
+/* It has nothing to probe with, and need not. */
+static void a_worker_without_mail_hears_that_the_site_works(void **state)
+{
+    begin_refused(4, 50, ""); /* time enough for both to have some */
+    accept_any(0, 8);
+    pair_until(&pair, spread_site(0)->state != SITE_UP && spread_site(1)->state != SITE_UP);
+    pair.workers[1].is_unwilling = true;
+    pair_until(&pair, pair.workers[0].away == 0);
+    assert_int_not_equal(spread_site(1)->state, SITE_UP);
+    uint32_t before = pair.workers[1].gifts;
+    atomic_store(&taker.refusal, NULL);
+    pair_until(&pair, both_are(SITE_UP) && waiting() == 0);
+    assert_int_equal(pair.workers[1].gifts, before);
+}
+
+/* A greeting may take minutes: the probe stays its worker's, and is the other's when that one ends. */
+static void a_probe_that_takes_long_stays_alone(void **state)
+{
+    begin_refused(4, 1, "");
+    accept_any(0, 5);
+    accept_any(1, 5);
+    wait_until_it_is_dead();
+    atomic_store(&taker.refusal_ms, 60000);
+    pair_until(&pair, spread_site(0)->claim_us != 0 || spread_site(1)->claim_us != 0);
+    uint32_t prober = spread_site(0)->claim_us != 0 ? 0 : 1;
+    uint64_t claim_us = spread_site(prober)->claim_us;
+    pair_run_ms(&pair, 2500);
+    assert_true(spread_site(prober)->claim_us >= claim_us + 1000000);
+    assert_int_equal(spread_site(1 - prober)->claim_us, 0);
+    assert_int_equal(atomic_load(&taker.most_open), 1);
+    uint64_t drained_us = pair_clock_us();
+    outbound_drain(&pair.workers[prober].outbound);
+    pair_until(&pair, spread_site(1 - prober)->claim_us != 0);
+    assert_true(pair_clock_us() - drained_us < 3000000); /* it was given, and did not run out */
+    assert_int_equal(spread_site(prober)->claim_us, 0);
+}
+
+/* Its worker has no probe of its own to fail. */
+static void old_mail_expires_while_another_worker_probes(void **state)
+{
+    pair.age_max_ms = 3600000;
+    begin_refused(4, 1, "retry { max_age = \"1h\" }");
+    accept_any(0, 5);
+    accept_any(1, 5);
+    wait_until_it_is_dead();
+    atomic_store(&taker.refusal_ms, 60000);
+    pair_until(&pair, spread_site(0)->claim_us != 0 || spread_site(1)->claim_us != 0);
+    uint32_t other = spread_site(0)->claim_us != 0 ? 1 : 0;
+    pair_accept(&pair, other, "x@old.test", 7200000);
+    pair_until(&pair, pair_count(&pair, other, COUNTER_expired) == 1);
+    assert_int_equal(spread_site(other)->claim_us, 0);
+    assert_int_equal(atomic_load(&taker.most_open), 1);
+}
+
+/* The same probe for the old site and the new one, whoever has which configuration. */
+static void a_reload_keeps_the_probe(void **state)
+{
+    char more[2][160];
+
+    begin_refused(4, 1, "");
+    for (int i = 0; i < 2; i++)
+        snprintf(more[i], sizeof(more[i]),
+                 "route \"other.test\" { to = \"smtp://127.0.0.2:%d\" }\n"
+                 "route \"*\" { to = \"smtp://127.0.0.1:%u\" }\nsite \"%s\" { connections = 6 }",
+                 i + 1, taker.ports[0].port, i == 0 ? "default" : "127.0.0.1");
+    accept_any(0, 10);
+    accept_any(1, 10);
+    wait_until_it_is_dead();
+    const struct probe *probe = spread_site(0)->probe;
+    pair_reload(&pair, 0, more[0]);
+    pair_run_ms(&pair, 10);
+    pair_reload(&pair, 1, more[0]);
+    assert_ptr_equal(spread_site(0)->probe, probe);
+    assert_ptr_equal(spread_site(1)->probe, probe);
+    assert_int_equal(probe_backoff_ms(probe), 300);
+    watch_rounds(1500);
+    pair_reload(&pair, 0, more[1]); /* another section: the sites are made anew */
+    pair_run_ms(&pair, 10);
+    pair_reload(&pair, 1, more[1]);
+    assert_ptr_equal(spread_site(0)->probe, probe);
+    assert_ptr_equal(spread_site(1)->probe, probe);
+    atomic_store(&taker.refusal, NULL);
+    pair_until(&pair, waiting() == 0);
+    assert_int_equal(atomic_load(&taker.taken), 20);
+}
+
 static void a_spread_site_uses_both_workers(void **state)
 {
     char more[128];
@@ -420,6 +649,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_domain_is_asked_for_once),
         CASE(only_the_owner_connects),
+        CASE(a_host_without_an_address_belongs_to_its_site),
         CASE(an_answer_for_a_lane_that_is_gone),
         CASE(an_answer_after_a_reload),
         CASE(tls_is_as_the_asker_has_it),
@@ -434,6 +664,12 @@ int main(void)
         CASE(old_mail_is_tried_although_another_was_deferred),
         CASE(mail_for_an_owner_that_is_down_expires),
         CASE(a_spread_site_that_is_down_is_probed_with_a_guest),
+        CASE(one_message_probes_for_all_workers),
+        CASE(a_guest_comes_when_it_may_be_tried),
+        CASE(a_worker_without_mail_hears_that_the_site_works),
+        CASE(a_probe_that_takes_long_stays_alone),
+        CASE(old_mail_expires_while_another_worker_probes),
+        CASE(a_reload_keeps_the_probe),
         CASE(a_spread_site_uses_both_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

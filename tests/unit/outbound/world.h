@@ -24,6 +24,7 @@ struct message {
     uint8_t notify;                    /* SMTP_NOTIFY_ bits of the first recipient */
     const char *orcpt;                 /* of the first recipient; NULL: none */
     bool on_disk;                      /* the content is to be read */
+    bool is_owed;                      /* it was delivered before */
     bool is_damaged;                   /* what is read has other bytes */
     int read_error;                    /* negative errno */
 
@@ -43,6 +44,7 @@ struct world_means {
     const char *ca_file;   /* whom TLS is verified by; NULL: nobody */
     const char *passwords; /* file; NULL: none */
     const char *sections;  /* more of the configuration; NULL: nothing */
+    bool on_trial;         /* nobody knows yet whether the peers count their replies */
 };
 extern struct world_means world_means;
 
