@@ -9,6 +9,7 @@ from lab.content import trace
 from lab.machine import patience, wait_until
 from lab.names import NameServers
 from lab.network import Network
+from lab.scripted_names import ScriptedNames
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own and port 25: needs root")
 
@@ -341,9 +342,11 @@ def test_routes(relay, hop):
             ("x@one.test", host(1)), ("y@one.test", host(27)), ("z@one.test", host(27))], one, exact, above, ours)
     identity, = send(gateway, "x@gone.test")["x@gone.test"]
     gateway.wait_event("deliver", id=identity)
-    identity, = send(gateway, "x@refused.test")["x@refused.test"]
-    event, = gateway.wait_event("bounce", id=identity)
-    assert "550 5.7.1 We do not write to them" in event["reply"], event
+    with gateway.client() as client:
+        client.hello()
+        client.command("MAIL FROM:<>", 250)
+        client.send(b"RCPT TO:<x@refused.test>\r\n")
+        assert client.reply()[1][-1] == b"550 5.7.1 We do not write to them"
     gateway.wait_empty()
 
 
@@ -452,3 +455,60 @@ def test_tls_as_a_section_wants_it(relay, hop, authority, certificate):
     event = gateway.wait_event("defer", id=identities["x@real.test"][0])[0]
     assert event["class"] == "tls" and re.search("4.7.[45]", event["reply"]), event
     assert not clear.messages
+
+
+@pytest.fixture
+def changing(names, sluice):
+    """changing(zone, …) is a gateway with a name server whose zone may change, and that zone."""
+    servers = []
+
+    def make(zone, ttl=5, **settings):
+        servers.append(ScriptedNames(zone, ttl))
+        return sluice("mx", hosts=(HERE,), ports=[25], hostname=NAME, dns={"servers": [servers[-1].address]},
+                      relay={"networks": ["192.0.2.0/24"]}, **settings)
+    yield make
+    for server in servers:
+        server.stop()
+
+
+def test_mail_follows_an_mx_that_moves(changing, hop):
+    """Nothing new comes for the domain, and its host is dead: what waits asks again when the answer is too old."""
+    zone = {"moves.test": [(10, "old.moves.test")], "old.moves.test": [host(30)], "new.moves.test": [host(31)]}
+    gateway = changing(zone)
+    send(gateway, "a@moves.test", each=20)
+    gateway.wait_event("warning", what="site is down")
+    new = hop(31)
+    zone["moves.test"] = [(10, "new.moves.test")]
+    wait_until(lambda: len(new.messages) >= 18, 30, lambda: f"mail at the new host, got {len(new.messages)}")
+
+
+def test_a_verdict_does_not_outlive_its_time(changing, hop):
+    """The retry is sent, not told once more what was wrong before it."""
+    zone = {"cured.test": "SERVFAIL", "mx.cured.test": [host(32)]}
+    gateway = changing(zone, retry={"schedule": ["11s", "1h"], "jitter": "0%"})
+    one = hop(32)
+    identity, = send(gateway, "a@cured.test")["a@cured.test"]
+    gateway.wait_event("defer", id=identity)
+    zone["cured.test"] = [(10, "mx.cured.test")]
+    event, = gateway.wait_event("deliver", 25, id=identity)
+    assert event["attempt"] == 2 and len(one.messages) == 1
+
+
+def test_new_mail_is_not_judged_by_an_old_verdict(changing, hop):
+    """A domain that did not exist for a while, whose lane is kept by a message that waits."""
+    zone = {"back.test": [(10, "mx.back.test")], "mx.back.test": [host(33)]}
+    gateway = changing(zone, retry={"schedule": ["1h"]})
+    one = hop(33, "rcpt keep: 450 4.2.0 later")
+    identity, = send(gateway, "keep@back.test")["keep@back.test"]
+    gateway.wait_event("defer", id=identity)
+    records = zone.pop("back.test")
+    time.sleep(6)
+    send(gateway, "first@back.test")  # it asks; may still go to the hosts of old
+    wait_until(lambda: gateway.events("deliver") or gateway.events("bounce"), 10, "the end of the first")
+    second, = send(gateway, "second@back.test")["second@back.test"]
+    gateway.wait_event("bounce", id=second)
+    zone["back.test"] = records
+    time.sleep(6)
+    third, = send(gateway, "third@back.test")["third@back.test"]
+    gateway.wait_event("deliver", id=third)
+    assert not gateway.events("bounce", id=third)

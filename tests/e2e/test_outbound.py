@@ -349,3 +349,58 @@ def test_expiry(sluice, sink):
     assert len(gateway.events("defer", id=identity)) >= 1
     assert time.monotonic() - started < patience(10)
     gateway.wait_empty()
+
+
+UNLIMITED_NOTICES = {"per_minute": 0, "per_address_per_minute": 0}
+
+
+def senders_told(home, gateway, count, seconds):
+    """Who was told, each once, and what the notices say was done."""
+    wait_until(lambda: len(home.messages) >= count, seconds, lambda: f"{count} notices, got {len(home.messages)}")
+    time.sleep(1.5)  # for one too many
+    told = sorted(recipient for message in home.messages for recipient in message.recipients)
+    assert len(told) == len(set(told)) == count, f"somebody was told twice: {told}"
+    assert not [event for event in gateway.events("notice") if "error" in event]
+    return {re.search(rb"^Action: (\w+)", message.content, re.M).group(1) for message in home.messages}
+
+
+def test_what_waits_behind_a_dead_site_is_told_and_given_up(sluice, sink):
+    """It is tried with one message at a time; the others are late and too old all the same."""
+    home, dead = sink(), sink()
+    dead.down()
+    times = {"schedule": ["1s"], "jitter": "0%"}
+    gateway = sluice({"home.example": home, "*": dead}, notices=UNLIMITED_NOTICES,
+                     retry={**times, "delay_warning": "2s", "max_age": "1h"})
+    for number in range(60):
+        send(gateway, sender=f"u{number}@home.example")
+    assert senders_told(home, gateway, 60, 20) == {b"delayed"}
+    gateway.settings["retry"]["max_age"] = "4s"
+    gateway.reload()
+    gateway.wait_empty(20)
+    assert len(gateway.events("expire")) == 60 and len(home.messages) == 120
+
+
+def test_what_waits_behind_a_limit_is_told_and_given_up(sluice, sink):
+    """The site is well, and one message a minute goes there: what has to wait longer than mail is kept is given up, what
+    is late keeps its place. It waits at two workers, and some of one's mail with the other."""
+    home, slow = sink(), sink()
+    gateway = sluice({"home.example": home, "*": slow}, notices=UNLIMITED_NOTICES, workers=2,
+                     sites={f"127.0.0.1:{slow.port}": {"messages_per_minute": 1}},
+                     retry={"schedule": ["1h"], "jitter": "0%", "delay_warning": "2s", "max_age": "8s"})
+    for number in range(60):
+        send(gateway, sender=f"u{number}@home.example")
+    assert senders_told(home, gateway, 59, 6) == {b"delayed"}
+    assert not gateway.events("defer"), "nothing was tried"
+    gateway.wait_empty(20)
+    assert len(slow.messages) == 1 and len(gateway.events("expire")) == 59
+    wait_until(lambda: len(home.messages) == 118, 10, lambda: f"118 notices, got {len(home.messages)}")
+
+
+def test_a_silent_first_host_delays_the_second_once(sluice, sink):
+    """Both workers wait for the greeting of a host that says nothing, and one holds mail of the other: when the time is
+    over all of it goes to the second host."""
+    silent, well = sink("greeting: silence"), sink()
+    gateway = sluice([f"smtp://127.0.0.1:{silent.port}", f"smtp://127.0.0.1:{well.port}"], workers=2,
+                     timeouts={"outbound_greeting": "2s"})
+    send(gateway, 100)
+    wait_until(lambda: len(well.messages) == 100, 15, lambda: f"100 messages at the second host, got {len(well.messages)}")

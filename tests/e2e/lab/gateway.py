@@ -64,7 +64,9 @@ class Gateway:
         self.wrapper = []
         self.expected_exit = 0
         self.starts = 0
-        self.log_offset = 0
+        self.log = []  # every event so far
+        self.log_read = 0  # octets of the log that these are of
+        self.log_before = 0  # how many of them are of earlier starts
 
     port = property(lambda self: self.ports[0])
     pid = property(lambda self: self.process.pid)
@@ -102,7 +104,10 @@ class Gateway:
     def launch(self, *arguments):
         """Starts the process and returns at once."""
         self.write_config()
-        self.log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self.read_log()
+        self.log_before = len(self.log)
+        # Half a line that a kill has left is nobody's beginning.
+        self.log_read = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
             command = [*self.wrapper, BINARY, "-c", str(self.config_path), *arguments]
             # pylint: disable-next=consider-using-with
@@ -186,19 +191,22 @@ class Gateway:
     def log_tail(self, lines=40):
         return "\n".join(self.log_text().splitlines()[-lines:])
 
+    def read_log(self):
+        """What the log has got since the last look, in whole lines."""
+        if not self.log_path.exists():
+            return
+        with open(self.log_path, "rb") as log:
+            log.seek(self.log_read)
+            text = log.read()
+        text = text[:text.rfind(b"\n") + 1]
+        self.log_read += len(text)
+        self.log += filter(None, map(parse_event, text.split(b"\n")))
+
     def events(self, name=None, all_starts=False, **fields):
         """The events of this start (or of all) of that name whose fields have those values."""
-        found = []
-        offset = 0 if all_starts else self.log_offset
-        if not self.log_path.exists():
-            return found
-        with open(self.log_path, "rb") as log:
-            log.seek(offset)
-            for line in log.read().split(b"\n")[:-1]:
-                event = parse_event(line)
-                if event and name in (None, event["event"]) and all(event.get(k) == v for k, v in fields.items()):
-                    found.append(event)
-        return found
+        self.read_log()
+        return [event for event in self.log[0 if all_starts else self.log_before:]
+                if name in (None, event["event"]) and all(event.get(k) == v for k, v in fields.items())]
 
     def wait_event(self, name, seconds=10, count=1, **fields):
         """The events, once there are `count` of them."""

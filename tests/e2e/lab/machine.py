@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 # Sanitized builds are slower; meson says by how much.
@@ -20,22 +21,55 @@ def patience(seconds):
 
 
 def wait_until(condition, seconds, what):
-    """Polls until condition() is true and returns its value; fails by saying what was waited for."""
+    """Polls until condition() is true and returns its value; fails by saying what was waited for. A condition that is dear
+    to look at gets half of the time, so that it does not hold up what it waits for."""
     deadline = time.monotonic() + patience(seconds)
     while True:
+        began = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"waited {patience(seconds):g} s in vain for: {what() if callable(what) else what}")
-        time.sleep(0.01)
+        time.sleep(max(0.01, now - began))
+
+
+class Ports:
+    """Ports below the kernel's range for outgoing connections. Test processes that run side by side never get the same: each
+    holds a share of them for as long as it lives, by a socket in the network's own name space of Unix sockets."""
+    FIRST, SIZE, SHARES = 20000, 500, 24
+
+    def __init__(self):
+        self.taken = 0
+        self.lock = threading.Lock()
+        for number in random.sample(range(self.SHARES), self.SHARES):
+            self.claim = socket.socket(socket.AF_UNIX)
+            try:
+                self.claim.bind(f"\0sluice-test-ports-{number}")
+            except OSError:
+                self.claim.close()
+                continue
+            self.start = self.FIRST + number * self.SIZE
+            return
+        raise AssertionError(f"{self.SHARES} test processes run already")
+
+    def next(self):
+        """One after the other, so that a port rests long before it comes again."""
+        with self.lock:
+            self.taken += 1
+            return self.start + self.taken % self.SIZE
+
+
+# Taken at once: who asks from within a network of its own would claim the share there.
+PORTS = Ports()
 
 
 def free_port(host="127.0.0.1"):
-    """A port nobody listens on, below the kernel's range for outgoing connections."""
+    """A port nobody listens on, and that no other test is given."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for _ in range(1000):
-        port = random.randrange(20000, 32000)
+    for _ in range(Ports.SIZE):
+        port = PORTS.next()
         with socket.socket(family) as probe:
             try:
                 probe.bind((host, port))

@@ -308,10 +308,11 @@ login:
 
 
 class OpenSmtpdHop(NextHop, Unpacked):
-    """OpenSMTPD, which has no PIPELINING. Debian 12's offers STARTTLS, and then breaks off each handshake."""
+    """OpenSMTPD, which has no PIPELINING; its TLS is mended by a shim, which tells why."""
     extensions = ("DSN",)
-    has_tls = False
     tells_wishes = False
+    shim = os.environ.get("SLUICE_SHIM_KEEP_KEY")
+    has_tls = shim is not None
     accounts = (("opensmtpd", 64002), ("opensmtpq", 64003))
     covers = ("/var/spool", "/var/lib", "/run")
     needs_usr = True
@@ -321,7 +322,9 @@ class OpenSmtpdHop(NextHop, Unpacked):
         for name, path in (("cert", certificate.path), ("key", certificate.key)):
             shutil.copy(path, self.home / name)
             (self.home / name).chmod(0o600)
-        command = self.inside([str(unpacked.root() / "usr/sbin/smtpd"), "-d"], self.home, {"smtpd.conf": self.config()})
+        preload = ["env", f"LD_PRELOAD={self.shim}"] if self.shim else []
+        command = self.inside([*preload, str(unpacked.root() / "usr/sbin/smtpd"), "-d"], self.home,
+                              {"smtpd.conf": self.config()})
         (self.home / "etc/smtpd.conf").chmod(0o600)
         make_folder(self.home / "lib/opensmtpd/empty")
         make_folder(self.home / "spool/smtpd", mode=0o711)
@@ -337,6 +340,12 @@ listen on 127.0.0.1 port {self.port} tls pki next hostname {NAME}
 action "box" maildir "{self.box}" virtual <everybody>
 match from any for any action "box"
 """
+
+
+class OpenSmtpdAsPackaged(OpenSmtpdHop):
+    """As it is in Debian 12: it offers STARTTLS, and then breaks off each handshake."""
+    shim = None
+    has_tls = False
 
 
 NODE = """

@@ -21,6 +21,7 @@ DO is one of
 The first line that fits decides; where none fits the sink behaves well.
 """
 import asyncio
+import functools
 import re
 import socket
 import ssl
@@ -30,6 +31,7 @@ import time
 from dataclasses import dataclass, field
 
 from .client import unstuff
+from .machine import free_port
 
 DEFAULT = {
     "greeting": "220 sink.example ESMTP",
@@ -71,7 +73,10 @@ class Message:
     reply: str = ""
     is_tls: bool = False
 
-    content = property(lambda self: self.wire if self.is_chunked else unstuff(self.wire))
+    @functools.cached_property
+    def content(self):
+        """Without the dots that the way by DATA needs."""
+        return self.wire if self.is_chunked else unstuff(self.wire)
 
 
 def parse_script(script):
@@ -110,13 +115,13 @@ class Sink:
     """Runs in a thread of its own. `messages` are those it answered with 2xx, `received` all that came in whole,
     `commands` every (connection, line), `chunks` every (connection, bytes) as recv gave them."""
 
-    def __init__(self, script="", *, host="127.0.0.1", port=0, extensions=("PIPELINING", "SIZE", "8BITMIME"),
+    def __init__(self, script="", *, host="127.0.0.1", port=None, extensions=("PIPELINING", "SIZE", "8BITMIME"),
                  keep=True, certificate=None, client_authority=None):
         self.rules = parse_script(script)
         self.extensions = extensions
         self.tls = server_context(certificate, client_authority) if certificate else None
         self.keep = keep
-        self.host, self.port = host, port
+        self.host, self.port = host, port or free_port(host)
         self.connections = 0
         self.open_connections = 0
         self.peak = 0  # The most connections that were open at a time.
@@ -136,7 +141,6 @@ class Sink:
 
     async def listen(self):
         self.server = await asyncio.start_server(self.serve, self.host, self.port, backlog=1024, limit=1 << 20)
-        self.port = self.server.sockets[0].getsockname()[1]
 
     async def shut(self):
         self.server.close()

@@ -39,6 +39,7 @@ class Scenario:
     to: tuple = ("to",)
     messages: int = 1
     size: int = 1000
+    dots: bool = True           # a line of the content begins with a dot, so that it cannot go as a chunk
     connections: int = 1        # the site's limit
     secure: bool = None         # do all copies come through TLS, or none?
     certificate: str = ""       # of the receiver: the name of one of the play's contexts
@@ -69,10 +70,10 @@ class Scenario:
         return f"{recipient}@{self.domain}"
 
 
-def content_of(name, number, size):
+def content_of(name, number, size, dots=True):
     lines = b"".join(b"%06d %s\r\n" % (index, b"." * (index % 60)) for index in range(min(size, 40_000) // 40))
     whole = lines * (size // 40_000 or 1)
-    return f"Subject: {name} {number}\r\n\r\n".encode() + whole + b".a line with a dot\r\n"
+    return f"Subject: {name} {number}\r\n\r\n".encode() + whole + b".a line with a dot\r\n" * dots
 
 
 class Play:
@@ -131,7 +132,7 @@ class Play:
             client.hello()
             for scenario in scenarios:
                 for number in range(scenario.messages):
-                    content = content_of(scenario.domain, number, scenario.size)
+                    content = content_of(scenario.domain, number, scenario.size, scenario.dots)
                     sender = f"{scenario.domain}-{number}@{HOME}"
                     identity = client.message(sender, [scenario.address(one) for one in scenario.to], content)
                     scenario.sent[identity], scenario.senders[identity] = content, sender
