@@ -142,7 +142,7 @@ def ratio(rows, name, base="gear 2"):
 
 def is_good(rows, options):
     wanted = {"gear 3": 1.9, "gear 4": 8}
-    if options.messages and any(row["arrived"] < options.messages for row in rows.values()):
+    if options.messages and any(row["arrived"] < options.messages for name, row in rows.items() if name in GEARS):
         return False
     if "gear 2" not in rows:
         return True
