@@ -172,6 +172,8 @@ static const struct example examples[] = {
     {EXIM, "451 Temporary local problem - please try later", "other"},
     {EXIM, "503 bad sequence of commands", "protocol"},
     /* others, and those that say little */
+    {"mx.example.org", "450 4.3.2 Busy, come back later.", "rate-limited"},
+    {"mx.example.org", "421 4.3.2 Busy, come back later.", "connection"},
     {"eu-smtp-inbound-1.mimecast.com", "451 Internal resources are temporarily unavailable", "greylisted"},
     {"mx00.gmx.net", "554 Nemesis ESMTP Service not available. Bad DNS PTR resource record.", "auth"},
     {"mx.example", "550 \tUSER\r\n UNKNOWN", "bad-mailbox"},
