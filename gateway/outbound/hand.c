@@ -140,7 +140,7 @@ void outbound_accept_handover(struct outbound *outbound, struct queue_delivery *
 static bool is_done(const struct queue_delivery *delivery)
 {
     for (uint32_t i = 0; i < delivery->target_count; i++) {
-        if (delivery->targets[i].outcome != QUEUE_DONE)
+        if (delivery->targets[i].outcome != QUEUE_DONE && delivery->targets[i].outcome != QUEUE_OWED)
             return false;
     }
     return true;
