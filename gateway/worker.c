@@ -17,8 +17,8 @@ enum {
     LETTER_MASK = (1 << LETTER_BITS) - 1,
     LISTENER_SHIFT = 32,
     DRAIN_MS = 60 * 1000, /* for deliveries in flight to end, after the sessions did */
-    SWEEP_US = 100000, /* mail that waits is looked through no more often, and ten times as seldom at rest */
-    ROOM_SEGMENTS = 2, /* without which the queue takes no mail */
+    SWEEP_US = 500000,    /* mail that waits is looked through no more often, and half as often at rest */
+    ROOM_SEGMENTS = 2,    /* without which the queue takes no mail */
     ROOM_TURN_US = 10000,
     ROOM_TURNS = 3000,
 };
@@ -434,7 +434,7 @@ static void sweep_queues(struct worker *worker)
     if (since_us >= SWEEP_US)
         worker->swept_us = now_us;
     if (waiting > 0)
-        loop_wake_within(worker->loop, SWEEP_US * 10);
+        loop_wake_within(worker->loop, SWEEP_US * 2);
 }
 
 static void drive_queues(struct worker *worker)
