@@ -495,9 +495,9 @@ def test_a_verdict_does_not_outlive_its_time(changing, hop):
 
 
 def test_new_mail_is_not_judged_by_an_old_verdict(changing, hop):
-    """A domain that did not exist for a while, whose lane is kept by a message that waits."""
+    """A domain that did not exist for a while, whose lane (one worker has one) is kept by a message that waits."""
     zone = {"back.test": [(10, "mx.back.test")], "mx.back.test": [host(33)]}
-    gateway = changing(zone, retry={"schedule": ["1h"]})
+    gateway = changing(zone, workers=1, retry={"schedule": ["1h"]})
     one = hop(33, "rcpt keep: 450 4.2.0 later")
     identity, = send(gateway, "keep@back.test")["keep@back.test"]
     gateway.wait_event("defer", id=identity)
