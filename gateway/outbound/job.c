@@ -23,12 +23,11 @@ static void content_sent(struct conn_ref *ref)
     job_unhold(job);
 }
 
-/* Only its sender is to be told. */
-static void go_home_unsent(struct site *site, struct queue_delivery *delivery)
+/* Settles what belongs to this worker (report.h), sends the rest home. */
+static void go_home(struct site *site, struct queue_delivery *delivery)
 {
     struct outbound *outbound = site->outbound;
 
-    outcome_owed(site, delivery);
     if (outbound->options.is_local(outbound->options.context, delivery->queue))
         report_settle(outbound, delivery, site->name);
     else
@@ -41,14 +40,15 @@ struct job *job_new(struct site *site, struct queue_delivery *delivery)
 
     assert(delivery->target_count > 0);
     if (delivery->is_owed) {
-        go_home_unsent(site, delivery);
+        outcome_owed(site, delivery); /* only its sender is to be told */
+        go_home(site, delivery);
         return NULL;
     }
     struct job *job = pool_alloc(outbound->options.pool, sizeof(*job));
     if (job == NULL) {
         for (uint32_t i = 0; i < delivery->target_count; i++)
             delivery->targets[i].outcome = QUEUE_DEFER;
-        delivery_go_home(outbound, delivery);
+        go_home(site, delivery);
         return NULL;
     }
     *job = (struct job){
@@ -89,17 +89,11 @@ struct queue_delivery *job_unwrap(struct job *job)
 
 static void job_go_home(struct job *job)
 {
-    struct outbound *outbound = job->site->outbound;
     struct site *site = job->site;
-    bool is_guest = job->is_guest;
 
     assert(job->state == JOB_OVER && job->holds == 0);
     site_use(site); /* its name is needed once more */
-    struct queue_delivery *delivery = job_unwrap(job);
-    if (is_guest)
-        outbound->options.send_home(outbound->options.context, delivery);
-    else
-        report_settle(outbound, delivery, site->name);
+    go_home(site, job_unwrap(job));
     site_unuse(site);
 }
 
@@ -120,10 +114,8 @@ void job_unhold(struct job *job)
         job_go_home(job);
 }
 
-void delivery_go_home(struct outbound *outbound, struct queue_delivery *delivery)
+uint64_t delivery_age_ms(const struct outbound *outbound, const struct queue_delivery *delivery)
 {
-    if (outbound->options.is_local(outbound->options.context, delivery->queue))
-        report_settle(outbound, delivery, NULL);
-    else
-        outbound->options.send_home(outbound->options.context, delivery);
+    int64_t age_ms = (int64_t)loop_now_wall_ms(outbound->options.loop) - delivery->arrival_ms;
+    return age_ms > 0 ? (uint64_t)age_ms : 0;
 }

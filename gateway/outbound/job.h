@@ -86,5 +86,5 @@ void job_unhold(struct job *job);
 /* Gives a waiting job's delivery up to somebody else; the job is gone. delivery->user is the caller's. */
 struct queue_delivery *job_unwrap(struct job *job);
 
-/* Settles what belongs to this worker (report.h), sends the rest home. */
-void delivery_go_home(struct outbound *outbound, struct queue_delivery *delivery);
+/* Since it was accepted; 0 where the clock was set back meanwhile. */
+uint64_t delivery_age_ms(const struct outbound *outbound, const struct queue_delivery *delivery);

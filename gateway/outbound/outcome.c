@@ -34,12 +34,6 @@ static uint64_t span_ms(uint64_t from_ms, uint64_t to_ms)
     return to_ms > from_ms ? to_ms - from_ms : 0; /* the wall clock may have been set back */
 }
 
-static uint64_t age_ms(const struct outbound *outbound, const struct queue_delivery *delivery)
-{
-    return span_ms(delivery->arrival_ms > 0 ? (uint64_t)delivery->arrival_ms : 0,
-                   loop_now_wall_ms(outbound->options.loop));
-}
-
 /* --- Log --- */
 
 static void log_recipient(struct log_line *line, const struct queue_target *target)
@@ -113,7 +107,7 @@ static bool is_to_be_remembered(const struct verdict *verdict, const struct queu
     const uint8_t notify = recipient_decode(target->address, target->size).notify;
 
     if (verdict->event == LOG_DEFER) {
-        const uint64_t soon_ms = age_ms(outbound, job->delivery) + AGE_MARGIN_MS;
+        const uint64_t soon_ms = delivery_age_ms(outbound, job->delivery) + AGE_MARGIN_MS;
         return soon_ms >= outbound->config->retry.max_age_ms ||
                (!target->marked && report_wants_delay(notify) && late_ms > 0 && soon_ms >= late_ms);
     }
@@ -288,7 +282,7 @@ void outcome_delay_due(struct job *job, struct smtp_slice reason)
 
     assert(job->state == JOB_WAITING && job->client == NULL && !job->is_guest);
     verdict.is_untried = true;
-    if (late_ms == 0 || age_ms(outbound, delivery) < late_ms)
+    if (late_ms == 0 || delivery_age_ms(outbound, delivery) < late_ms)
         return;
     for (uint32_t i = 0; i < delivery->target_count; i++) {
         struct queue_target *target = &delivery->targets[i];
@@ -345,7 +339,7 @@ static void log_expired(struct outbound *outbound, const struct queue_delivery *
         log_str(&line, "reply", told->reply.data, told->reply.size);
     log_text(&line, "class", notice_class_name(told != NULL ? told->class : NOTICE_CLASS_EXPIRED));
     log_u64(&line, "attempt", delivery->attempt);
-    log_u64(&line, "delay_ms", age_ms(outbound, delivery));
+    log_u64(&line, "delay_ms", delivery_age_ms(outbound, delivery));
     log_end(&line);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gateway/outbound/job.h"
 #include "gateway/outbound/outbound.h"
 #include "gateway/outbound/outcome.h"
 #include "gateway/outbound/report_inner.h"
@@ -58,7 +59,7 @@ static uint8_t kind_of(const struct outbound *outbound, const struct queue_deliv
         break;
     case QUEUE_DEFER:
         if (late_ms > 0 && !target->marked && report_wants_delay(notify) &&
-            now_of(outbound) - delivery->arrival_ms >= (int64_t)late_ms)
+            delivery_age_ms(outbound, delivery) >= late_ms)
             return NOTICE_DELAY;
         break;
     case QUEUE_OWED:
@@ -171,8 +172,7 @@ static enum queue_outcome outcome_untold(enum notice_kind kind)
 
 static bool is_too_old(const struct report *report)
 {
-    return now_of(report->outbound) - report->delivery->arrival_ms >=
-           (int64_t)report->outbound->config->retry.max_age_ms;
+    return delivery_age_ms(report->outbound, report->delivery) >= report->outbound->config->retry.max_age_ms;
 }
 
 /* The notices cannot be stored. */

@@ -49,7 +49,7 @@ bool site_is_late(struct site *site, const struct queue_delivery *delivery)
     const struct outbound *outbound = site->outbound;
     uint64_t old_ms = outbound->config->retry.max_age_ms;
     uint64_t late_ms = outbound->config->retry.delay_warning_ms;
-    uint64_t age_ms = loop_now_wall_ms(outbound->options.loop) - (uint64_t)delivery->arrival_ms;
+    uint64_t age_ms = delivery_age_ms(outbound, delivery);
 
     if (age_ms >= old_ms)
         return has_waited(site, old_ms);

@@ -114,8 +114,7 @@ static void taken_to_defer(void *context, struct queue_delivery *delivery)
 static bool is_too_old(const struct job *job)
 {
     const struct outbound *outbound = job->site->outbound;
-    uint64_t age_ms = loop_now_wall_ms(outbound->options.loop) - (uint64_t)job->delivery->arrival_ms;
-    return age_ms >= outbound->config->retry.max_age_ms;
+    return delivery_age_ms(outbound, job->delivery) >= outbound->config->retry.max_age_ms;
 }
 
 static void judge_late(struct job *job)

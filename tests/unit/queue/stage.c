@@ -327,3 +327,12 @@ int64_t stage_settle(struct stage *stage, struct queue_delivery *delivery, enum 
     queue_release(delivery);
     return due_ms;
 }
+
+void stage_fill_until_moved(struct stage *stage)
+{
+    while (queue_stats(stage->queue).moved == 0) {
+        stage_send_one(stage, 2, 50000, "b@b", "b");
+        stage_settle(stage, stage_take(stage, "b", 1, NULL), QUEUE_DONE);
+    }
+    stage_rest(stage);
+}

@@ -87,3 +87,5 @@ struct queue_delivery *stage_take(struct stage *stage, const char *key, uint32_t
 void stage_check(struct stage *stage, const struct queue_delivery *delivery, uint64_t seed, size_t size);
 /* All targets have the outcome; then it is released. Returns due_ms. */
 int64_t stage_settle(struct stage *stage, struct queue_delivery *delivery, enum queue_outcome outcome);
+/* Other mail comes and goes until the mover has copied a straggler forward. */
+void stage_fill_until_moved(struct stage *stage);

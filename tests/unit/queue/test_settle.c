@@ -194,11 +194,7 @@ static void a_mark_is_copied_forward(void **state)
     out->targets[1].marked = true;
     settle(&stage, out);
 
-    while (queue_stats(stage.queue).moved == 0) {
-        stage_send_one(&stage, 2, 50000, "b@b", "b");
-        stage_settle(&stage, stage_take(&stage, "b", 1, NULL), QUEUE_DONE);
-    }
-    stage_rest(&stage);
+    stage_fill_until_moved(&stage);
     stage_crash(&stage);
     stage_wait(&stage, 1000 * 1000);
     out = take(&stage, QUEUE_DONE);
